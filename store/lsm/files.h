@@ -1,0 +1,62 @@
+/*
+ * files.h - the names of a data directory's files and the header that each begins with (FORMAT.md).
+ *
+ * Threads:   any thread.
+ * Ownership: nothing is owned.
+ * Errors:    ERR_CORRUPT for a damaged header or another store's file, ERR_FORMAT for a later
+ *            version, each with a sentence in the detail.
+ */
+#ifndef VARVE_STORE_LSM_FILES_H
+#define VARVE_STORE_LSM_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/base/err.h"
+
+#define FILES_FORMAT_VERSION 1u
+#define FILES_NAME_BYTES 32u /* any name with its NUL */
+#define FILES_MANIFEST "MANIFEST"
+#define FILES_MANIFEST_NEXT "MANIFEST.next" /* a manifest on its way; never read */
+#define FILES_BALLAST "BALLAST"             /* space held for flush and compaction */
+
+enum file_kind {
+    FILE_SEGMENT = 1, /* NNNNNNNNNNNNNNNN.log, 16 hexadecimal digits */
+    FILE_TABLE = 2,   /* NNNNNNNNNNNNNNNN.table */
+    FILE_MANIFEST = 3,
+};
+
+/* Writes the name of segment or table `number`. */
+void files_name(enum file_kind kind, uint64_t number, char ret_name[FILES_NAME_BYTES]);
+
+/* True if `name` is one that files_name() writes; then says which. */
+bool files_parse_name(const char *name, enum file_kind *ret_kind, uint64_t *ret_number);
+
+/* The first bytes of every file (64 of them; segments and tables begin their content later). */
+struct file_header {
+    uint8_t magic[8];        /* "varve\r\n\0" with the kind's letter in place of the NUL: L, T, M */
+    uint32_t format_version; /* FILES_FORMAT_VERSION */
+    uint32_t must_understand; /* bits; any that is unknown is refused */
+    uint32_t may_ignore;      /* bits */
+    uint32_t checksum_type;   /* 1: CRC-32C */
+    uint64_t store_id;        /* random, the same in all files of a store */
+    uint64_t number;          /* of the file; manifests count their replacements */
+    uint64_t file_id;         /* random, this file's alone */
+    uint64_t reserved;        /* 0 */
+    uint32_t reserved1;       /* 0 */
+    uint32_t checksum;        /* CRC-32C of the bytes before this field */
+};
+
+_Static_assert(sizeof(struct file_header) == 64, "FORMAT.md says 64");
+
+/* Fills and seals a header. */
+void file_header_init(struct file_header *header, enum file_kind kind, uint64_t store_id,
+                      uint64_t number, uint64_t file_id);
+
+/* Checks a header that was read from `name`: kind, version, bits, checksum. store_id 0 or number
+ * UINT64_MAX: any. The detail names the file, and for a later version says which versions. */
+MUST_USE enum err file_header_check(const struct file_header *header, enum file_kind kind,
+                                    uint64_t store_id, uint64_t number, const char *name,
+                                    struct err_detail *detail);
+
+#endif
