@@ -15,7 +15,7 @@
 #include <string.h>
 
 #if __BYTE_ORDER != __LITTLE_ENDIAN
-#error "varve reads its files in place and needs a little-endian machine"
+#    error "varve reads its files in place and needs a little-endian machine"
 #endif
 
 /* `size` bytes at `data`; data may be NULL only if size is 0. */

@@ -41,16 +41,16 @@ bool rcu_door_is_locked(void);
  * manual mode (below) by rcu_door_reclaim(). Any thread, inside a read section or outside. */
 void rcu_door_defer(struct rcu_door_head *head, void (*reclaim)(struct rcu_door_head *head));
 
-/* Waits until everything deferred before the call has run. Any thread, outside read sections and not
- * from a deferred function. May block. */
+/* Waits until everything deferred before the call has run. Any thread, outside read sections and
+ * not from a deferred function. May block. */
 void rcu_door_barrier(void);
 
 /* Waits until every read section that is open now has ended. Same callers. May block. */
 void rcu_door_synchronize(void);
 
-/* Manual mode, for tests that run everything in one thread in a seeded order: deferred functions are
- * queued until rcu_door_reclaim() runs the oldest one; it returns false when there was none. The
- * caller is outside any read section. Set before any use; affects this thread's calls only. */
+/* Manual mode, for tests that run everything in one thread in a seeded order: deferred functions
+ * are queued until rcu_door_reclaim() runs the oldest one; it returns false when there was none.
+ * The caller is outside any read section. Set before any use; affects this thread's calls only. */
 void rcu_door_set_manual(bool manual);
 bool rcu_door_reclaim(void);
 

@@ -1,8 +1,8 @@
 /*
  * sigbus.h - a guard around reads from a mapped file, whose pages may be unreadable.
  *
- * A page that can't be read (I/O error, a file cut short by somebody) raises SIGBUS in the thread that
- * touches it. Under the guard the thread jumps back instead:
+ * A page that can't be read (I/O error, a file cut short by somebody) raises SIGBUS in the thread
+ * that touches it. Under the guard the thread jumps back instead:
  *
  *     struct sigbus_guard guard;
  *     if (sigbus_guard_enter(&guard, map, size)) {      // false the second time it "returns"
@@ -12,8 +12,8 @@
  *         // a read of [map, map + size) failed; the guard is left already
  *     }
  *
- * Guards nest; the innermost whose range has the address is taken. A fault outside every range of the
- * thread aborts the process as it would without the guard.
+ * Guards nest; the innermost whose range has the address is taken. A fault outside every range of
+ * the thread aborts the process as it would without the guard.
  *
  * Threads:   any thread. sigbus_install() once, before the first guard (idempotent).
  * Ownership: the guard lies on the caller's stack until it is left.
@@ -38,10 +38,10 @@ void sigbus_install(void);
 /* Internal halves of the macro. */
 void sigbus_guard_push(struct sigbus_guard *guard, const void *data, size_t size);
 
-/* True after arming the guard; false when a fault in its range came back here. sigsetjmp must be called
- * in the caller's frame, hence a macro. The mask isn't saved (that would be a system call each time):
- * the handler unblocks SIGBUS itself. */
-#define sigbus_guard_enter(guard, data, size)                                                      \
+/* True after arming the guard; false when a fault in its range came back here. sigsetjmp must be
+ * called in the caller's frame, hence a macro. The mask isn't saved (that would be a system call
+ * each time): the handler unblocks SIGBUS itself. */
+#define sigbus_guard_enter(guard, data, size) \
     (sigbus_guard_push((guard), (data), (size)), sigsetjmp((guard)->jump, 0) == 0)
 
 void sigbus_guard_leave(struct sigbus_guard *guard);

@@ -1,15 +1,15 @@
 /*
  * vfs.h - every file operation of the store, behind one table of functions.
  *
- * Production uses vfs_posix(). Tests put another table in its place to keep files in memory, to lose
- * what was not synced, and to fail, tear, delay or stop at the Nth call.
+ * Production uses vfs_posix(). Tests put another table in its place to keep files in memory, to
+ * lose what was not synced, and to fail, tear, delay or stop at the Nth call.
  *
  * A store lives in one directory, without subdirectories: names are plain file names.
  *
  * Threads:   any thread; two threads may use one file at different offsets at the same time.
  * Ownership: whoever opened a file closes it; a mapping outlives the closing of its file.
- * Errors:    ERR_NO_SPACE for ENOSPC and EDQUOT, ERR_NO_MEMORY, ERR_LOCKED, ERR_NOT_FOUND where said,
- *            ERR_IO for all else. errno is left as the failed call set it, for the event's text.
+ * Errors:    ERR_NO_SPACE for ENOSPC and EDQUOT, ERR_NO_MEMORY, ERR_LOCKED, ERR_NOT_FOUND where
+ * said, ERR_IO for all else. errno is left as the failed call set it, for the event's text.
  * Durability: data of a file is durable after vfs_sync() returned ERR_OK; a name (creation, rename,
  *            removal) after vfs_dir_sync(). Nothing else is promised.
  */
@@ -41,7 +41,8 @@ enum vfs_advice {
 typedef bool vfs_name_fn(void *arg, const char *name);
 
 struct vfs {
-    /* The directory: opened (made if missing when `create`; its parent is synced then) and closed. */
+    /* The directory: opened (made if missing when `create`; its parent is synced then) and closed.
+     */
     enum err (*dir_open)(const struct vfs *vfs, const char *path, bool create,
                          struct vfs_dir **ret_dir);
     void (*dir_close)(struct vfs_dir *dir);
@@ -61,11 +62,12 @@ struct vfs {
     /* Reads up to `size` bytes; *ret_read is less only at the end of the file. */
     enum err (*read)(struct vfs_file *file, uint64_t offset, void *into, size_t size,
                      size_t *ret_read);
-    /* Writes all of it: short writes are continued. After an error any part may have been written. */
+    /* Writes all of it: short writes are continued. After an error any part may have been written.
+     */
     enum err (*write)(struct vfs_file *file, uint64_t offset, const struct iovec *parts,
                       size_t n_parts);
-    /* Sets aside blocks for [0, size): a later write there can't run out of space on file systems that
-     * can promise so; elsewhere it writes zeros. The size becomes at least `size`. */
+    /* Sets aside blocks for [0, size): a later write there can't run out of space on file systems
+     * that can promise so; elsewhere it writes zeros. The size becomes at least `size`. */
     enum err (*reserve)(struct vfs_file *file, uint64_t size_bytes);
     /* fdatasync. Never call it again after it failed: the kernel may have dropped the pages. */
     enum err (*sync)(struct vfs_file *file);

@@ -15,10 +15,10 @@
 #include "store/base/err.h"
 
 #define FILES_FORMAT_VERSION 1u
-#define FILES_NAME_BYTES 32u /* any name with its NUL */
-#define FILES_MANIFEST "MANIFEST"
-#define FILES_MANIFEST_NEXT "MANIFEST.next" /* a manifest on its way; never read */
-#define FILES_BALLAST "BALLAST"             /* space held for flush and compaction */
+#define FILES_NAME_BYTES     32u /* any name with its NUL */
+#define FILES_MANIFEST       "MANIFEST"
+#define FILES_MANIFEST_NEXT  "MANIFEST.next" /* a manifest on its way; never read */
+#define FILES_BALLAST        "BALLAST"       /* space held for flush and compaction */
 
 enum file_kind {
     FILE_SEGMENT = 1, /* NNNNNNNNNNNNNNNN.log, 16 hexadecimal digits */

@@ -1,12 +1,13 @@
 /*
  * manifest.h - which files are the store: live tables by level, live segments, counters.
  *
- * Replaced as a whole: written beside, synced, renamed over, directory synced (FORMAT.md, "Manifest").
+ * Replaced as a whole: written beside, synced, renamed over, directory synced (FORMAT.md,
+ * "Manifest").
  *
  * Threads:   one thread at a time (the engine's edit mutex).
  * Ownership: a manifest owns its arrays; manifest_release() frees them.
- * Errors:    a missing manifest is ERR_NOT_FOUND; a damaged one ERR_CORRUPT, a later one ERR_FORMAT:
- *            never an empty store.
+ * Errors:    a missing manifest is ERR_NOT_FOUND; a damaged one ERR_CORRUPT, a later one
+ * ERR_FORMAT: never an empty store.
  */
 #ifndef VARVE_STORE_LSM_MANIFEST_H
 #define VARVE_STORE_LSM_MANIFEST_H

@@ -1,21 +1,21 @@
 /*
- * memtable.h - the newest writes in memory: a lock-free skiplist of records, for many writers and many
- * readers.
+ * memtable.h - the newest writes in memory: a lock-free skiplist of records, for many writers and
+ * many readers.
  *
  * Order: by key bytes, then by sequence number descending. Insert-only; a memtable dies as a whole.
  *
  * Invariants:
- *   1. A node is linked at level 0 first, by compare-and-swap with release order, completely filled.
- *      Level 0 is the truth; higher levels are short cuts that may lag behind.
+ *   1. A node is linked at level 0 first, by compare-and-swap with release order, completely
+ * filled. Level 0 is the truth; higher levels are short cuts that may lag behind.
  *   2. Nothing is ever removed or changed once linked: no marks, no ABA.
- *   3. The writer of a key holds that key's stripe, so no two threads insert the same key at once, and
- *      the new version's number is above all of the key's versions that are linked.
+ *   3. The writer of a key holds that key's stripe, so no two threads insert the same key at once,
+ * and the new version's number is above all of the key's versions that are linked.
  *   4. A reader follows links with acquire loads, takes no lock and skips numbers above its own.
  *
  * Memory comes from chunks, shared by nodes, with a reference count: the arena's open chunk, each
- * memtable that adopted it, and each pinned entry hold one. Large records have a chunk of their own.
- * Thus bytes are encoded before it is known which memtable takes them, and a record that is being sent
- * outlives its memtable alone.
+ * memtable that adopted it, and each pinned entry hold one. Large records have a chunk of their
+ * own. Thus bytes are encoded before it is known which memtable takes them, and a record that is
+ * being sent outlives its memtable alone.
  *
  * Threads:   said at each function.
  * Ownership: memtables and chunks are reference-counted.
@@ -34,8 +34,9 @@
 #include "store/lsm/record.h"
 
 #define MEMTABLE_HEIGHT_MAX 16u
-#define ARENA_CHUNK_BYTES (UINT64_C(256) << 10)
-#define ARENA_LARGE_BYTES (UINT64_C(32) << 10) /* records from this size on get a chunk of their own */
+#define ARENA_CHUNK_BYTES   (UINT64_C(256) << 10)
+#define ARENA_LARGE_BYTES \
+    (UINT64_C(32) << 10) /* records from this size on get a chunk of their own */
 
 struct chunk; /* reference-counted memory */
 struct arena; /* hands out nodes; has one open chunk per lane, so that threads rarely meet */
@@ -49,24 +50,26 @@ struct node {
     _Atomic(struct node *) next[];
 };
 
-/* --- Arena: any thread ------------------------------------------------------------------------- */
+/* --- Arena: any thread -------------------------------------------------------------------------
+ */
 
 MUST_USE enum err arena_new(struct arena **ret_arena);
 /* Drops the open chunks; nodes that memtables or pins hold live on. NULL is allowed. */
 void arena_free(struct arena *arena);
 
-/* Makes a node with room for a record of `record_bytes`; the caller holds one reference on its chunk
- * until chunk_release(node->chunk). */
+/* Makes a node with room for a record of `record_bytes`; the caller holds one reference on its
+ * chunk until chunk_release(node->chunk). */
 MUST_USE enum err arena_node(struct arena *arena, uint64_t record_bytes, struct node **ret_node);
 
-/* Any thread that has a reference, or inside an RCU read section while a memtable of the current view
- * has one. */
+/* Any thread that has a reference, or inside an RCU read section while a memtable of the current
+ * view has one. */
 void chunk_acquire(struct chunk *chunk);
 /* Any thread. Returns true if it was the last one and the memory is free. */
 bool chunk_release(struct chunk *chunk);
 uint64_t chunk_bytes(const struct chunk *chunk);
 
-/* --- Memtable ---------------------------------------------------------------------------------- */
+/* --- Memtable ----------------------------------------------------------------------------------
+ */
 
 /* `generation` tells successive memtables apart (commit.h). One reference, the caller's. */
 MUST_USE enum err memtable_new(uint64_t generation, struct memtable **ret_memtable);
@@ -75,7 +78,8 @@ void memtable_acquire(struct memtable *memtable);
 void memtable_release(struct memtable *memtable);
 
 uint64_t memtable_generation(const struct memtable *memtable);
-/* Bytes of the nodes inserted, and their number. Any thread; exact once no insertion is under way. */
+/* Bytes of the nodes inserted, and their number. Any thread; exact once no insertion is under way.
+ */
 uint64_t memtable_bytes(const struct memtable *memtable);
 uint64_t memtable_records(const struct memtable *memtable);
 
@@ -87,19 +91,20 @@ struct memtable_position {
     struct node *before[MEMTABLE_HEIGHT_MAX];
 };
 
-/* Finds where the next version of `key` goes: before all versions that are linked. Any thread that has
- * the stripe of the key. */
+/* Finds where the next version of `key` goes: before all versions that are linked. Any thread that
+ * has the stripe of the key. */
 void memtable_find_position(struct memtable *memtable, struct bytes key,
                             struct memtable_position *ret_position);
 
-/* Links a node whose record is sealed. `position` may be out of date: the search goes on from there.
- * Never fails, never waits for anybody. Same thread as memtable_find_position(). */
+/* Links a node whose record is sealed. `position` may be out of date: the search goes on from
+ * there. Never fails, never waits for anybody. Same thread as memtable_find_position(). */
 void memtable_insert(struct memtable *memtable, struct node *node,
                      const struct memtable_position *position);
 
 /* The newest version of `key` with a number ≤ max_seq (a delete marker counts), or NULL. Any thread
  * inside an RCU read section or with a reference. */
-const struct node *memtable_get(const struct memtable *memtable, struct bytes key, uint64_t max_seq);
+const struct node *memtable_get(const struct memtable *memtable, struct bytes key,
+                                uint64_t max_seq);
 
 /* Ordered walk over all versions; same callers. NULL: none left.
  * first node with (key, seq) at or after (`key`, `max_seq`) in the memtable's order: */

@@ -7,14 +7,14 @@
  * parses.
  *
  * A record is made in three moves: record_init() writes header, key and metadata and says where the
- * value goes; record_payload_checksum() covers everything but the header; record_seal() sets sequence
- * number and flags and completes the checksum. The first two are the expensive ones and need no
- * sequence number.
+ * value goes; record_payload_checksum() covers everything but the header; record_seal() sets
+ * sequence number and flags and completes the checksum. The first two are the expensive ones and
+ * need no sequence number.
  *
  * Threads:   any thread; a record has one owner until it is sealed and never changes after.
  * Ownership: records lie in memory of the caller's.
- * Errors:    ERR_CORRUPT for bytes that can't be a record or whose checksum is wrong, ERR_FORMAT for
- *            a kind or a must-understand flag of a later version.
+ * Errors:    ERR_CORRUPT for bytes that can't be a record or whose checksum is wrong, ERR_FORMAT
+ * for a kind or a must-understand flag of a later version.
  */
 #ifndef VARVE_STORE_LSM_RECORD_H
 #define VARVE_STORE_LSM_RECORD_H
@@ -24,9 +24,10 @@
 #include "store/base/bytes.h"
 #include "store/base/err.h"
 
-#define RECORD_CHUNK_BYTES UINT64_C(65536)       /* of a long value that one checksum covers */
-#define RECORD_KEY_MAX_BYTES 1024u               /* keys have 1 to this many bytes */
-#define RECORD_VALUE_MAX_BYTES (UINT64_C(1) << 32) /* sanity limit of the format; options are lower */
+#define RECORD_CHUNK_BYTES   UINT64_C(65536) /* of a long value that one checksum covers */
+#define RECORD_KEY_MAX_BYTES 1024u           /* keys have 1 to this many bytes */
+#define RECORD_VALUE_MAX_BYTES \
+    (UINT64_C(1) << 32) /* sanity limit of the format; options are lower */
 
 enum record_kind {
     RECORD_PUT = 1,
@@ -40,14 +41,14 @@ enum record_flag {
 };
 
 struct record {
-    uint32_t checksum; /* CRC-32C of the payload, then of the header after this field */
-    uint8_t kind;      /* enum record_kind */
-    uint8_t flags;     /* must-understand bits */
-    uint8_t hints;     /* may-ignore bits, written as 0 */
-    uint8_t reserved0; /* 0 */
-    uint16_t key_size; /* bytes, 1 to RECORD_KEY_MAX_BYTES */
-    uint16_t meta_size; /* bytes */
-    uint32_t reserved1; /* 0 */
+    uint32_t checksum;   /* CRC-32C of the payload, then of the header after this field */
+    uint8_t kind;        /* enum record_kind */
+    uint8_t flags;       /* must-understand bits */
+    uint8_t hints;       /* may-ignore bits, written as 0 */
+    uint8_t reserved0;   /* 0 */
+    uint16_t key_size;   /* bytes, 1 to RECORD_KEY_MAX_BYTES */
+    uint16_t meta_size;  /* bytes */
+    uint32_t reserved1;  /* 0 */
     uint64_t value_size; /* bytes */
     uint64_t seq;        /* sequence number, from 1 */
     uint64_t expiry_ms;  /* held for later, 0 */

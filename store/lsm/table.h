@@ -2,13 +2,14 @@
  * table.h - immutable sorted tables (SSTables): writing one, and reading one through its map.
  *
  * Layout (FORMAT.md, "Table"): header block, records in key order cut into blocks, index, filter,
- * properties, footer. A table holds at most one version of a key. Never changed once it is finished,
- * only unlinked; the map lives until the last reference.
+ * properties, footer. A table holds at most one version of a key. Never changed once it is
+ * finished, only unlinked; the map lives until the last reference.
  *
- * A block is a run of whole records, about TABLE_BLOCK_BYTES of small ones or one large one, whose value
- * then begins on a page boundary. The first touch of a block verifies all of it: each record's checksum
- * and the block's own from the index (seeded with the file's id), so that neither a wrong byte nor an
- * "absent" that rests on a damaged byte gets out. A bit per block remembers that it was verified.
+ * A block is a run of whole records, about TABLE_BLOCK_BYTES of small ones or one large one, whose
+ * value then begins on a page boundary. The first touch of a block verifies all of it: each
+ * record's checksum and the block's own from the index (seeded with the file's id), so that neither
+ * a wrong byte nor an "absent" that rests on a damaged byte gets out. A bit per block remembers
+ * that it was verified.
  *
  * Reads of the map run under the SIGBUS guard; a page that can't be read is ERR_IO for that key.
  *
@@ -28,8 +29,8 @@
 #include "store/base/vfs.h"
 #include "store/lsm/record.h"
 
-#define TABLE_BLOCK_BYTES UINT64_C(4096)  /* of small records */
-#define TABLE_PAGE_BYTES UINT64_C(4096)   /* values from TABLE_ALIGNED_BYTES on begin on one */
+#define TABLE_BLOCK_BYTES   UINT64_C(4096) /* of small records */
+#define TABLE_PAGE_BYTES    UINT64_C(4096) /* values from TABLE_ALIGNED_BYTES on begin on one */
 #define TABLE_ALIGNED_BYTES UINT64_C(65536)
 
 /* A key by value, as manifests and properties keep it. */
@@ -42,16 +43,17 @@ struct table_key {
 struct table_info {
     uint64_t number;
     uint64_t file_id;
-    uint64_t size_bytes;      /* of the whole file */
-    uint64_t records;         /* delete markers included */
-    uint64_t markers;         /* delete markers */
+    uint64_t size_bytes; /* of the whole file */
+    uint64_t records;    /* delete markers included */
+    uint64_t markers;    /* delete markers */
     uint64_t min_seq, max_seq;
     uint64_t data_bytes;      /* of the records */
     uint32_t footer_checksum; /* of the footer, which covers the other regions' checksums */
     struct table_key smallest, largest;
 };
 
-/* --- Writing ----------------------------------------------------------------------------------- */
+/* --- Writing -----------------------------------------------------------------------------------
+ */
 
 struct table_writer;
 
@@ -59,8 +61,8 @@ struct table_writer;
 MUST_USE enum err table_writer_new(struct vfs_dir *dir, uint64_t number, uint64_t store_id,
                                    uint64_t file_id, struct table_writer **ret_writer);
 
-/* Adds a record with a key above the last one's. It is verified first, so that damage in memory or in
- * an input never gets a new, valid table around it (ERR_CORRUPT). May block. */
+/* Adds a record with a key above the last one's. It is verified first, so that damage in memory or
+ * in an input never gets a new, valid table around it (ERR_CORRUPT). May block. */
 MUST_USE enum err table_writer_add(struct table_writer *writer, const struct record *record);
 
 /* Bytes of the file so far: to decide when to begin the next one. */
@@ -73,20 +75,22 @@ MUST_USE enum err table_writer_finish(struct table_writer *writer, struct table_
 /* Frees the writer; an unfinished file is removed. NULL is allowed. */
 void table_writer_free(struct table_writer *writer);
 
-/* --- Reading through the map -------------------------------------------------------------------- */
+/* --- Reading through the map --------------------------------------------------------------------
+ */
 
 struct table;
 
-/* Maps table `info->number`; verifies header, footer, properties, index and filter, and that they agree
- * with `info` (number, file_id, sizes, ranges, checksum). `info` may be NULL with `number` given: for
- * check and dump. One reference, the caller's. May block. */
+/* Maps table `info->number`; verifies header, footer, properties, index and filter, and that they
+ * agree with `info` (number, file_id, sizes, ranges, checksum). `info` may be NULL with `number`
+ * given: for check and dump. One reference, the caller's. May block. */
 MUST_USE enum err table_open(struct vfs_dir *dir, uint64_t store_id, uint64_t number,
                              const struct table_info *info, struct table **ret_table,
                              struct err_detail *detail);
 
 /* Any thread with a reference, or inside an RCU read section while the current view has one. */
 void table_acquire(struct table *table);
-/* True if it was the last reference: then the caller hands it to the thread that may do table_free(). */
+/* True if it was the last reference: then the caller hands it to the thread that may do
+ * table_free(). */
 bool table_release(struct table *table);
 /* Unmaps; if `obsolete` was set, unlinks the file. May block. */
 void table_free(struct table *table);
@@ -98,8 +102,8 @@ const struct table_info *table_info(const struct table *table);
 /* The hash of a key that every table's filter uses: compute once per lookup. */
 uint64_t table_hash(struct bytes key);
 
-/* Finds `key`: *ret_record is the record (a delete marker counts) or NULL if it isn't there, which was
- * verified. ERR_CORRUPT or ERR_IO if that can't be told. Doesn't allocate. */
+/* Finds `key`: *ret_record is the record (a delete marker counts) or NULL if it isn't there, which
+ * was verified. ERR_CORRUPT or ERR_IO if that can't be told. Doesn't allocate. */
 MUST_USE enum err table_get(struct table *table, struct bytes key, uint64_t hash,
                             const struct record **ret_record);
 
@@ -109,8 +113,8 @@ struct table_filter_counts {
 };
 struct table_filter_counts table_filter_counts(const struct table *table);
 
-/* Ordered walk through the map; a plain value, nothing to release. The record is verified. NULL: past
- * the end (or before the begin). */
+/* Ordered walk through the map; a plain value, nothing to release. The record is verified. NULL:
+ * past the end (or before the begin). */
 struct table_iter {
     struct table *table;
     const struct record *record;
@@ -127,7 +131,8 @@ MUST_USE enum err table_iter_prev(struct table_iter *iter);
 /* What a damaged table said, for the event: "0000….table, offset 4096: …". */
 void table_error_text(const struct table *table, char *ret_text, size_t size);
 
-/* --- Reading in order through ordinary reads, for compaction, check and dump ---------------------- */
+/* --- Reading in order through ordinary reads, for compaction, check and dump
+ * ---------------------- */
 
 struct table_stream;
 

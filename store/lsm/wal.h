@@ -1,10 +1,10 @@
 /*
  * wal.h - write-ahead log: the copy of a write that survives a crash.
  *
- * One segment per memtable; a segment is a run of frames (FORMAT.md, "Segment"). A frame is the unit
- * of atomicity: after a crash it is there as a whole or not at all. A segment's blocks are all written
- * (zeros) and synced before it is used, because fdatasync over blocks that were written before needs
- * no journal commit.
+ * One segment per memtable; a segment is a run of frames (FORMAT.md, "Segment"). A frame is the
+ * unit of atomicity: after a crash it is there as a whole or not at all. A segment's blocks are all
+ * written (zeros) and synced before it is used, because fdatasync over blocks that were written
+ * before needs no journal commit.
  *
  * Threads:   wal_create(): background thread. Append and sync: log thread; nothing here locks.
  * Ownership: wal_close() releases the struct and its descriptor. Records are borrowed for the call.
@@ -30,11 +30,11 @@ struct frame_header {
     uint64_t segment_id;    /* the segment's file_id: tells this use of the bytes from older ones */
     uint32_t records_bytes; /* that follow this header, a multiple of 8; 0 for an empty frame */
     uint32_t count;         /* of records */
-    uint64_t first_seq;     /* of record 0; record i has first_seq + i. Empty frame: the next number */
-    uint64_t durable_upto;  /* the greatest number known durable when this was written */
-    uint64_t reserved;      /* 0 */
-    uint32_t reserved1;     /* 0 */
-    uint32_t checksum;      /* CRC-32C of the header up to here, then of each record's checksum field */
+    uint64_t first_seq; /* of record 0; record i has first_seq + i. Empty frame: the next number */
+    uint64_t durable_upto; /* the greatest number known durable when this was written */
+    uint64_t reserved;     /* 0 */
+    uint32_t reserved1;    /* 0 */
+    uint32_t checksum; /* CRC-32C of the header up to here, then of each record's checksum field */
 };
 
 _Static_assert(sizeof(struct frame_header) == WAL_FRAME_HEADER_BYTES, "FORMAT.md says 48");
@@ -42,8 +42,8 @@ _Static_assert(sizeof(struct frame_header) == WAL_FRAME_HEADER_BYTES, "FORMAT.md
 struct wal; /* one segment open for appending */
 
 /* Creates segment `number` of `size_bytes` (a multiple of 4096), pre-written with zeros. Contents,
- * header, name and directory are synced on return. On failure *ret_wal is left alone and the file is
- * removed. May block. */
+ * header, name and directory are synced on return. On failure *ret_wal is left alone and the file
+ * is removed. May block. */
 MUST_USE enum err wal_create(struct vfs_dir *dir, uint64_t number, uint64_t store_id,
                              uint64_t segment_id, uint64_t size_bytes, struct wal **ret_wal);
 
@@ -64,7 +64,8 @@ MUST_USE enum err wal_append(struct wal *wal, uint64_t first_seq, uint64_t durab
 /* Returns ERR_OK only once every frame appended so far is on disk. May block. */
 MUST_USE enum err wal_sync(struct wal *wal);
 
-/* --- Replay ------------------------------------------------------------------------------------ */
+/* --- Replay ------------------------------------------------------------------------------------
+ */
 
 /* Called for each intact frame in order, empty ones too; the records (8-aligned) live for the call.
  * An error stops the replay and is handed on. */
@@ -75,30 +76,30 @@ typedef enum err wal_frame_fn(void *arg, const struct frame_header *frame,
 typedef void wal_progress_fn(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 
 struct wal_replay {
-    uint64_t next_seq;          /* one above the last number replayed */
-    uint64_t frames, records;   /* replayed */
-    bool torn;                  /* an unacknowledged tail was dropped… */
+    uint64_t next_seq;                  /* one above the last number replayed */
+    uint64_t frames, records;           /* replayed */
+    bool torn;                          /* an unacknowledged tail was dropped… */
     uint64_t torn_segment, torn_offset; /* …from here */
-    char torn_text[256];        /* the same in words: file, offset, what was found there */
+    char torn_text[256];                /* the same in words: file, offset, what was found there */
 };
 
-/* Reads the segments `numbers` (ascending) in order and hands on every frame from `next_seq` on (frames
- * that lie wholly below it are passed over; they were flushed). Frames join without gaps, also across
- * segments. At the first bad place it looks on, at 8-byte steps, for intact frames of this segment's
- * id, and through the segments after it: if any `durable_upto` found anywhere is ≥ the first number
- * that is missing, acknowledged data is damaged: ERR_CORRUPT, and the detail names file, offset, the
- * numbers affected and `varve check`. Else it is a torn tail: *ret says where, and the rest is dropped.
- * A segment with a damaged header: the same rule. A missing file: ERR_CORRUPT. Bounded memory: one
- * frame at a time. `each` must have seen nothing of what is damaged: a frame is verified whole before
- * it is handed on. May block. */
+/* Reads the segments `numbers` (ascending) in order and hands on every frame from `next_seq` on
+ * (frames that lie wholly below it are passed over; they were flushed). Frames join without gaps,
+ * also across segments. At the first bad place it looks on, at 8-byte steps, for intact frames of
+ * this segment's id, and through the segments after it: if any `durable_upto` found anywhere is ≥
+ * the first number that is missing, acknowledged data is damaged: ERR_CORRUPT, and the detail names
+ * file, offset, the numbers affected and `varve check`. Else it is a torn tail: *ret says where,
+ * and the rest is dropped. A segment with a damaged header: the same rule. A missing file:
+ * ERR_CORRUPT. Bounded memory: one frame at a time. `each` must have seen nothing of what is
+ * damaged: a frame is verified whole before it is handed on. May block. */
 MUST_USE enum err wal_replay(struct vfs_dir *dir, uint64_t store_id, const uint64_t numbers[],
                              size_t n_numbers, uint64_t next_seq, wal_frame_fn *each,
                              wal_progress_fn *progress, void *arg, struct wal_replay *ret,
                              struct err_detail *detail);
 
-/* Reads one segment alone, frame by frame, for `varve dump` and `varve check`: hands on every intact
- * frame; at a bad place calls `bad` (offset, what it found), looks on as above and goes on. Zeros to
- * the end of the file are a clean end, without a call. Errors: only of the file itself. */
+/* Reads one segment alone, frame by frame, for `varve dump` and `varve check`: hands on every
+ * intact frame; at a bad place calls `bad` (offset, what it found), looks on as above and goes on.
+ * Zeros to the end of the file are a clean end, without a call. Errors: only of the file itself. */
 typedef void wal_bad_fn(void *arg, uint64_t offset, const char *text);
 MUST_USE enum err wal_read_segment(struct vfs_dir *dir, const char *name, wal_frame_fn *each,
                                    wal_bad_fn *bad, void *arg, struct err_detail *detail);
