@@ -14,7 +14,8 @@
  * Threads:   any thread; a record has one owner until it is sealed and never changes after.
  * Ownership: records lie in memory of the caller's.
  * Errors:    ERR_CORRUPT for bytes that can't be a record or whose checksum is wrong, ERR_FORMAT
- * for a kind or a must-understand flag of a later version.
+ *            for a kind or a must-understand flag of a later version (which a flipped bit can look
+ *            like).
  */
 #ifndef VARVE_STORE_LSM_RECORD_H
 #define VARVE_STORE_LSM_RECORD_H
@@ -66,7 +67,8 @@ enum record_tag {
     RECORD_TAG_CACHE_CONTROL = 4,
 };
 
-/* What the metadata says; absent texts have size 0. The bytes lie in the record. */
+/* What the metadata says; an absent time is 0, absent texts have size 0. The bytes lie in the
+ * record. */
 struct record_meta {
     uint64_t modified_ms;
     struct bytes content_type;
@@ -74,7 +76,7 @@ struct record_meta {
     struct bytes cache_control;
 };
 
-/* Bytes that `meta` takes encoded; each text at most UINT8_MAX + 1 bytes. */
+/* Bytes that `meta` takes encoded; each text has at most 256 bytes. */
 uint16_t record_meta_size(const struct record_meta *meta);
 
 /* Bytes of a whole record, a multiple of 8; the inputs are within the limits above. */
@@ -98,8 +100,15 @@ void record_seal(struct record *record, uint32_t payload_checksum, uint64_t seq,
  * reserved fields. Does not read beyond the header. On success *ret_size is its size. */
 MUST_USE enum err record_check_shape(const void *at, uint64_t available, uint64_t *ret_size);
 
-/* Checks the checksums and the padding of a record of good shape: ERR_OK or ERR_CORRUPT. */
+/* Checks a record of good shape, all of it: header, metadata, padding and every checksum. */
 MUST_USE enum err record_verify(const struct record *record);
+
+/* The same in two parts, so that a short range of a long value is cheap: everything but the chunks
+ * of a long value; and only the chunks that hold `size` bytes from `offset` of the value (none if
+ * the value isn't long: the first part covers it). A chunk's bytes are good once both parts said
+ * so. */
+MUST_USE enum err record_verify_head(const struct record *record);
+MUST_USE enum err record_verify_value(const struct record *record, uint64_t offset, uint64_t size);
 
 static inline struct bytes record_key(const struct record *record)
 {
