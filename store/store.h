@@ -125,7 +125,7 @@ struct store_entry {
     struct bytes content_type, content_encoding, cache_control; /* size 0: absent */
     uint64_t modified_ms; /* wall clock of the write, milliseconds since 1970 UTC */
     struct store_version version;
-    void *pin; /* the engine's */
+    void *pin, *owner; /* the engine's */
 };
 
 /* found: `entry` is the caller's to release and lives beyond the call (it is copied, not kept by
@@ -203,7 +203,7 @@ struct store_put {
 
 /* Adds a put. *ret_value is where the caller writes the value, any time before commit. Errors:
  * ERR_TOO_LARGE (value above max_value_bytes, or more ops than asked for), ERR_INVALID (key or text
- * size; key twice in a write), ERR_BUSY (needs more bytes than were set aside and there are none),
+ * size), ERR_BUSY (needs more bytes than were set aside and there are none),
  * ERR_NO_MEMORY. The write stays usable after an error. */
 MUST_USE enum err store_write_put(struct store_write *write, const struct store_put *put,
                                   void **ret_value);
@@ -246,7 +246,8 @@ struct store_written {
 
 /* ERR_OK: durable, or a condition failed (durably). ERR_OUTCOME_UNKNOWN: the log failed under it:
  * it may or may not be there after a restart. ERR_READ_ONLY, ERR_IO, ERR_CORRUPT (what it would
- * replace can't be told), ERR_NO_MEMORY, ERR_NO_SPACE, ERR_CLOSED: nothing was written. */
+ * replace can't be told), ERR_NO_MEMORY, ERR_NO_SPACE, ERR_CLOSED, ERR_INVALID (a key twice in one
+ * write): nothing was written. */
 typedef void store_write_done_fn(void *arg, enum err err, const struct store_written *written);
 
 /* Consumes the write. `done` comes from a store thread or from this one. Doesn't wait for the disk.

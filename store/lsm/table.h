@@ -97,6 +97,9 @@ void table_free(struct table *table);
 /* The file goes when the table does: no manifest names it any more. */
 void table_set_obsolete(struct table *table);
 
+/* A link for a list of tables whose last reference is gone. */
+struct table **table_link(struct table *table);
+
 const struct table_info *table_info(const struct table *table);
 
 /* The hash of a key that every table's filter uses: compute once per lookup. */

@@ -1,0 +1,210 @@
+/*
+ * engine.h - the LSM engine's inside: one struct, and background work as steps.
+ *
+ * The threads of the engine are loops around the steps below; with options.manual there are none
+ * and a test calls the steps in an order of its own. A step does one unit of work and returns
+ * whether there may be more.
+ *
+ * Lock order (take downward, never upward; nothing else is locked under the last four):
+ *   stripes (in ascending order) → edit → view → admission → waiters → reaper
+ * The edit mutex is held over I/O of manifests: only background threads and open/close take it. No
+ * HTTP thread ever waits for a lock that is held over I/O.
+ *
+ * Threads:   said at each function.
+ * Ownership: everything belongs to the struct store.
+ * Errors:    a failure of the log or of the manifest makes the store read-only (engine_fail()).
+ */
+#ifndef VARVE_STORE_LSM_ENGINE_H
+#define VARVE_STORE_LSM_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/base/vfs.h"
+#include "store/lsm/manifest.h"
+#include "store/lsm/sleeper.h"
+#include "store/lsm/view.h"
+#include "store/lsm/wal.h"
+#include "store/store.h"
+
+#define ENGINE_STRIPES        1024u
+#define ENGINE_SEGMENTS_MAX   8u  /* active, sealed, spare, and one being made */
+#define ENGINE_LEVEL0_TRIGGER 4u  /* level-0 tables that start a compaction */
+#define ENGINE_LEVEL0_STOP    20u /* level-0 tables at which writes wait */
+#define ENGINE_OP_BYTES \
+    UINT64_C(256) /* set aside for an operation beside its key, texts and value */
+#define ENGINE_WAIT_MAX_MS UINT64_C(10000)     /* longest wait for admission, then ERR_BUSY */
+#define ENGINE_WAITING_MAX 16384u              /* writes that may wait for admission */
+#define ENGINE_FRAME_BYTES (UINT64_C(1) << 20) /* of one frame, unless one batch is larger */
+#define ENGINE_SCANS_MAX   256u
+
+struct op;
+struct flush_request {
+    struct flush_request *next;
+    uint64_t target_seq; /* done once covered_seq has reached it… */
+    bool compact;        /* …and, if set, a full compaction that began after it has finished */
+    store_done_fn *done;
+    void *arg;
+};
+
+/* Heartbeat of a background thread, for store_stuck_ms(). */
+struct pulse {
+    _Atomic uint64_t busy_since_ms; /* 0: no work, or inside a file operation */
+};
+
+struct store {
+    struct store_options options;
+    const struct vfs *vfs;
+    struct vfs_dir *dir;
+    char *dir_path;
+    uint64_t store_id, epoch;
+    uint64_t segment_bytes; /* of each log segment */
+
+    /* Numbers. claim: generation (16 bits) and the next number (48 bits) in one word. */
+    _Atomic uint64_t claim;
+    _Atomic uint64_t visible_seq; /* greatest durable number: the only ones that readers see */
+    _Atomic(struct view *) view;
+    pthread_mutex_t stripes[ENGINE_STRIPES];
+    struct arena *arena;
+
+    /* The ring: slot[number & ring_mask] points to the operation once it is ready for the log. */
+    _Atomic(struct op *) *ring;
+    uint64_t ring_mask;
+
+    /* Log thread's own. */
+    struct wal *wal;       /* of the memtable that the next frame belongs to */
+    struct wal *next_wal;  /* of the new memtable, from rotation until the boundary is consumed */
+    uint64_t log_next_seq; /* first number not yet logged */
+    uint64_t boundary_seq; /* first number of the new memtable; 0: no rotation under way */
+    uint64_t recorded_seq; /* greatest durable_upto that is on disk */
+    struct op **run;       /* scratch for one frame */
+    const struct record **run_records;
+    struct sleeper log_sleeper;
+
+    /* Under the edit mutex: what the manifest says beside the tables. */
+    pthread_mutex_t edit_mutex;
+    uint64_t manifest_number;
+    uint64_t segments[ENGINE_SEGMENTS_MAX]; /* live, ascending */
+    size_t n_segments;
+    bool manifest_failed; /* no other manifest may be written until a restart */
+    _Atomic uint64_t next_file;
+
+    pthread_mutex_t view_mutex;
+    /* Under the view mutex. The spare is made by the flush thread and taken by the log thread. */
+    struct wal *spare;
+    uint64_t sealed_segment[VIEW_SEALED_MAX];  /* segment number of view->sealed[i] */
+    uint64_t sealed_last_seq[VIEW_SEALED_MAX]; /* last number of view->sealed[i]; 0: not complete */
+    uint64_t active_segment;
+
+    /* Admission. */
+    _Atomic uint64_t inflight_bytes;
+    _Atomic uint64_t gates; /* enum gate bits that are closed */
+    pthread_mutex_t admission_mutex;
+    struct store_write *waiting_first, *waiting_last; /* under the admission mutex */
+    _Atomic uint64_t n_waiting;
+
+    /* Operations that wait for numbers they looked at to become durable. */
+    pthread_mutex_t waiters_mutex;
+    struct store_write *waiters;
+    _Atomic uint64_t n_waiters;
+
+    struct flush_request *requests; /* under the admission mutex */
+    _Atomic uint64_t flush_target;  /* greatest target_seq of any request */
+
+    _Atomic int state;     /* enum store_state, as callers see it */
+    _Atomic bool poisoned; /* the log failed */
+    _Atomic bool closing;
+    _Atomic bool stop_threads;
+
+    /* Background. */
+    struct sleeper flush_sleeper, compaction_sleeper, reaper_sleeper;
+    pthread_t threads[4];
+    size_t n_threads;
+    struct pulse pulses[4];
+    _Atomic bool no_space;
+    bool ballast;                               /* the ballast file exists; flush thread's */
+    uint64_t compaction_round[MANIFEST_LEVELS]; /* compaction thread's: where each level goes on */
+    struct table_key compaction_cursor[MANIFEST_LEVELS];
+
+    pthread_mutex_t reaper_mutex;
+    struct view *reaped_views;
+    struct table *reaped_tables;
+
+    struct counters {
+        _Atomic uint64_t gets, writes, stalls, stalled_us, flushes, flushed_bytes, compactions;
+        _Atomic uint64_t compaction_read_bytes, compaction_written_bytes, compaction_debt_bytes;
+        _Atomic uint64_t log_syncs, log_bytes_written, rotations, view_swaps, claim_retries;
+        _Atomic uint64_t pinned_entries, scans_open, rcu_backlog;
+        _Atomic uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;
+        _Atomic uint64_t batch_count[STORE_BATCH_BUCKETS], batch_total_ops;
+        _Atomic uint64_t filter_lookups, filter_positives,
+            filter_false_positives; /* of dead tables */
+        uint64_t recovery_us, recovered_records;
+    } counters;
+};
+
+/* --- Steps: each by its own thread, or by a test in manual mode
+ * ------------------------------------ */
+
+bool engine_log_step(struct store *store);
+/* What the log does once it has been idle for a moment: an empty frame that says what is durable.
+ */
+bool engine_log_idle_step(struct store *store);
+bool engine_flush_step(struct store *store);
+bool engine_compaction_step(struct store *store);
+bool engine_reclaim_step(struct store *store);
+
+/* --- Shared by the steps
+ * --------------------------------------------------------------------------- */
+
+/* A change of the tables: becomes durable in a manifest, then visible in a view. */
+struct engine_edit {
+    struct engine_edit_table {
+        uint32_t level;
+        struct table *table;
+    } const *remove, *add; /* added ones bring a reference, which the edit takes over on ERR_OK */
+    size_t n_remove, n_add;
+    bool flushed;         /* the oldest sealed memtable is in `add`: it goes, with its segment */
+    uint64_t add_segment; /* 0: none */
+};
+
+/* Writes the manifest and publishes the view of the current one changed by `edit`; removed tables
+ * become obsolete. On failure before the manifest's rename nothing has changed; at or after it the
+ * outcome is unknown: ERR_OUTCOME_UNKNOWN, the store is read-only, and the caller must remove no
+ * file. Background thread. May block. */
+MUST_USE enum err engine_apply(struct store *store, const struct engine_edit *edit);
+
+/* The published view with a reference. Any thread. */
+struct view *engine_view_acquire(struct store *store);
+
+/* A view and the number up to which it is visible, that belong together: a consistent snapshot. */
+struct view *engine_snapshot(struct store *store, uint64_t *ret_seq);
+
+/* Fills an entry from a record and pins it. In a read section or with a reference on the view. */
+void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *ret_entry);
+
+/* The number of a new segment or table; random ids that are never 0. */
+uint64_t engine_new_number(struct store *store);
+uint64_t engine_random_id(void);
+
+/* Tells the owner. Any thread. */
+void engine_event(struct store *store, enum store_event_kind kind, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+/* The log or the manifest failed: read-only until a restart. Any thread. */
+void engine_fail(struct store *store, enum store_event_kind kind, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+/* Time that only goes forward, in milliseconds and microseconds; wall clock in milliseconds. */
+uint64_t engine_now_ms(void);
+uint64_t engine_now_us(void);
+uint64_t engine_wall_ms(void);
+
+/* A background thread marks the file operations it is in, so that a slow disk isn't taken for a
+ * stuck thread: engine_io_begin() before, engine_io_end() after. */
+void engine_io_begin(struct pulse *pulse);
+void engine_io_end(struct pulse *pulse);
+
+#endif
