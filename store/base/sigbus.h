@@ -12,8 +12,10 @@
  *         // a read of [map, map + size) failed; the guard is left already
  *     }
  *
- * Guards nest; the innermost whose range has the address is taken. A fault outside every range of
- * the thread aborts the process as it would without the guard.
+ * Guards nest; the innermost whose range has the address is taken, and those inside it are
+ * abandoned with it. Pages fail as a whole, so a range counts up to the edges of its pages. A fault
+ * outside every range of the thread ends the process as it would without the guard. Locals that
+ * change under the guard and are read after a jump must be volatile, as the C standard says.
  *
  * Threads:   any thread. sigbus_install() once, before the first guard (idempotent).
  * Ownership: the guard lies on the caller's stack until it is left.
@@ -40,7 +42,7 @@ void sigbus_guard_push(struct sigbus_guard *guard, const void *data, size_t size
 
 /* True after arming the guard; false when a fault in its range came back here. sigsetjmp must be
  * called in the caller's frame, hence a macro. The mask isn't saved (that would be a system call
- * each time): the handler unblocks SIGBUS itself. */
+ * each time): the handler restores it. */
 #define sigbus_guard_enter(guard, data, size) \
     (sigbus_guard_push((guard), (data), (size)), sigsetjmp((guard)->jump, 0) == 0)
 
