@@ -41,18 +41,22 @@ enum vfs_advice {
 typedef bool vfs_name_fn(void *arg, const char *name);
 
 struct vfs {
-    /* The directory: opened (made if missing when `create`; its parent is synced then) and closed.
-     */
+    /* The directory: opened (made with mode 0700 if missing when `create`; its parent is synced
+     * then) and closed. ERR_NOT_FOUND if it, or with `create` its parent, doesn't exist. */
     enum err (*dir_open)(const struct vfs *vfs, const char *path, bool create,
                          struct vfs_dir **ret_dir);
     void (*dir_close)(struct vfs_dir *dir);
     /* Takes the exclusive lock of the directory for as long as it is open; ERR_LOCKED at once when
      * somebody else has it. */
     enum err (*dir_lock)(struct vfs_dir *dir);
+    /* Calls `each` for every name, in no order; it may rename and remove what it is told of. */
     enum err (*dir_list)(struct vfs_dir *dir, vfs_name_fn *each, void *arg);
     /* fsync of the directory: makes names durable. */
     enum err (*dir_sync)(struct vfs_dir *dir);
+    /* Replaces `to` if it exists, in one step: at any moment and after any crash `to` names the old
+     * or the new file. ERR_NOT_FOUND if `from` doesn't exist. */
     enum err (*rename)(struct vfs_dir *dir, const char *from, const char *to);
+    /* ERR_NOT_FOUND if there is no such name. Who has the file open or mapped keeps it. */
     enum err (*unlink)(struct vfs_dir *dir, const char *name);
 
     enum err (*open)(struct vfs_dir *dir, const char *name, enum vfs_open_mode mode,
@@ -62,18 +66,20 @@ struct vfs {
     /* Reads up to `size` bytes; *ret_read is less only at the end of the file. */
     enum err (*read)(struct vfs_file *file, uint64_t offset, void *into, size_t size,
                      size_t *ret_read);
-    /* Writes all of it: short writes are continued. After an error any part may have been written.
-     */
+    /* Writes all of it: short writes are continued. After an error any part may be written. */
     enum err (*write)(struct vfs_file *file, uint64_t offset, const struct iovec *parts,
                       size_t n_parts);
     /* Sets aside blocks for [0, size): a later write there can't run out of space on file systems
-     * that can promise so; elsewhere it writes zeros. The size becomes at least `size`. */
+     * that can promise so; elsewhere it writes zeros behind the present end. What is there
+     * stays, the size becomes at least `size`, new bytes read as zeros. After an error any part may
+     * be reserved. */
     enum err (*reserve)(struct vfs_file *file, uint64_t size_bytes);
     /* fdatasync. Never call it again after it failed: the kernel may have dropped the pages. */
     enum err (*sync)(struct vfs_file *file);
     enum err (*advise)(struct vfs_file *file, uint64_t offset, uint64_t size_bytes,
                        enum vfs_advice advice);
-    /* Maps the first `size` bytes read-only, for random access. */
+    /* Maps the first `size` (> 0) bytes read-only, for random access; the file holds as many. A
+     * page that can't be read raises SIGBUS when it is touched (sigbus.h). */
     enum err (*map)(struct vfs_file *file, size_t size, const void **ret_data);
     void (*unmap)(const struct vfs *vfs, const void *data, size_t size);
 };
