@@ -1,8 +1,8 @@
-/* main.c - the program `varve`: picks a command by its name and returns its exit status. */
-#include <stdio.h>
+/* main.c - the program `varve`. All of it is in the library; the commands are in cmd_*.c and
+ * serve.c. */
+#include "service/command.h"
 
-int main(void)
+int main(int argc, char *argv[])
 {
-    fputs("varve: no command given\n", stderr);
-    return 2;
+    return command_dispatch(argc, argv);
 }
