@@ -189,6 +189,11 @@ void engine_pin(struct store *store, const struct view_hit *hit, struct store_en
 uint64_t engine_new_number(struct store *store);
 uint64_t engine_random_id(void);
 
+/* Takes a view or table whose last reference is gone; the reclaim step frees it. Any thread; locks
+ * the reaper mutex for a moment. */
+void engine_reap_view(struct store *store, struct view *view);
+void engine_reap_table(struct store *store, struct table *table);
+
 /* Tells the owner. Any thread. */
 void engine_event(struct store *store, enum store_event_kind kind, const char *format, ...)
     PRINTF_LIKE(3, 4);

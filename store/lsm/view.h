@@ -26,6 +26,11 @@
 
 #define VIEW_SEALED_MAX 2u /* memtables that wait to be flushed; beyond it writes wait */
 
+/* The bytes_prefix() of a table's smallest and largest key. */
+struct view_range {
+    uint64_t smallest, largest;
+};
+
 struct view {
     struct rcu_door_head rcu;
     _Atomic uint64_t references;
@@ -39,6 +44,7 @@ struct view {
      * order of levels is order of age. */
     struct view_level {
         struct table **tables;
+        struct view_range *ranges; /* of the tables, so that most searches touch no table_info */
         size_t n_tables;
     } levels[MANIFEST_LEVELS];
 };
@@ -57,8 +63,10 @@ MUST_USE enum err view_new(struct store *store, struct view **ret_view);
  * under the view mutex. */
 MUST_USE enum err view_copy(const struct view *view, struct view **ret_view);
 
-/* Puts the table (whose reference it takes over) where it belongs in `level`; removes one and drops
- * its reference. Only on a view that isn't published. Removal never fails. */
+/* Puts the table (whose reference it takes over on ERR_OK) where it belongs in `level`; removes one
+ * and drops its reference. Only on a view that isn't published, and removals first: ERR_CORRUPT if
+ * the table doesn't fit beside the others (level 0: numbers overlap, others: keys overlap), which
+ * only a wrong manifest can cause. Removal never fails. */
 MUST_USE enum err view_add_table(struct view *view, uint32_t level, struct table *table);
 void view_remove_table(struct view *view, uint32_t level, struct table *table);
 
@@ -66,7 +74,7 @@ void view_remove_table(struct view *view, uint32_t level, struct table *table);
 void view_acquire(struct view *view);
 /* Any thread. The last one gives the view to the reaper. */
 void view_release(struct view *view);
-/* Reaper only: drops what the view holds, and frees it. */
+/* Reaper, or who has just made it: drops what the view holds, and frees it. NULL is allowed. */
 void view_free(struct view *view);
 
 /* The newest version of `key` in the memtables with a number ≤ max_seq. In a read section, or with
