@@ -4,10 +4,15 @@
 #include <inttypes.h>
 #include <sched.h>
 
+#include "store/store.h"
+
 #define KIB       (UINT64_C(1) << 10)
 #define MIB       (UINT64_C(1) << 20)
 #define GIB       (UINT64_C(1) << 30)
 #define MINUTE_MS UINT64_C(60000)
+
+/* What a write needs in flight beside its value: key, texts, checksums, headers. */
+#define WRITE_OVERHEAD_BYTES (128 * KIB)
 
 #define NUMBER(member) .offset = OPTION_MEMBER(struct config, member, uint64_t)
 
@@ -114,7 +119,7 @@ static const struct option_spec specs[] = {
         .value = "SIZE",
         .fallback = "16MiB",
         .min = 1,
-        .max = 1 * GIB,
+        .max = STORE_VALUE_LIMIT_BYTES,
         .text = "Most bytes of one value; larger ones get 413.",
     },
     {
@@ -124,10 +129,10 @@ static const struct option_spec specs[] = {
         NUMBER(max_inflight_bytes),
         .value = "SIZE",
         .fallback = "64MiB",
-        .min = 64 * KIB,
+        .min = 256 * KIB,
         .max = 64 * GIB,
         .text = "Most bytes of writes that were received and not yet synced; beyond it writes "
-                "get 503. At least --max-value-bytes.",
+                "get 503. At least 128KiB more than --max-value-bytes.",
     },
     {
         .name = "compaction-rate",
@@ -216,11 +221,13 @@ static bool complete(void *target, struct err_detail *why)
                        address);
         return false;
     }
-    if (config->max_value_bytes > config->max_inflight_bytes) {
+    if (config->max_value_bytes + WRITE_OVERHEAD_BYTES > config->max_inflight_bytes) {
         size_format(config->max_value_bytes, a);
         size_format(config->max_inflight_bytes, b);
-        err_detail_set(why, "--max-inflight-bytes %s must not be less than --max-value-bytes %s", b,
-                       a);
+        err_detail_set(why,
+                       "--max-inflight-bytes %s must be at least 128KiB more than "
+                       "--max-value-bytes %s",
+                       b, a);
         return false;
     }
     if (config->threads > config->connections) {

@@ -27,7 +27,7 @@ static void check_limits(const struct config *config)
     }
     assert(config->data_dir[0] != '\0');
     assert(config->no_auth || address_is_loopback(&config->listen));
-    assert(config->max_value_bytes <= config->max_inflight_bytes);
+    assert(config->max_value_bytes < config->max_inflight_bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
