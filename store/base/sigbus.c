@@ -18,7 +18,7 @@
 
 static _Thread_local struct sigbus_guard *innermost;
 
-static pthread_once_t install_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t install_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous; /* what SIGBUS did before: the default, or a sanitizer's report */
 static uintptr_t page_mask;
 
@@ -54,23 +54,27 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     }
 }
 
-static void install(void)
+void sigbus_install(void)
 {
     struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction present;
     long page_bytes = sysconf(_SC_PAGESIZE);
     int failed;
 
     assert(page_bytes > 0);
-    page_mask = (uintptr_t)page_bytes - 1;
-    failed = sigemptyset(&action.sa_mask);
+    failed = pthread_mutex_lock(&install_mutex);
     assert(failed == 0);
-    failed = sigaction(SIGBUS, &action, &previous);
+    failed = sigaction(SIGBUS, NULL, &present);
     assert(failed == 0);
-}
-
-void sigbus_install(void)
-{
-    int failed = pthread_once(&install_once, install);
+    if ((present.sa_flags & SA_SIGINFO) == 0 || present.sa_sigaction != on_sigbus) {
+        page_mask = (uintptr_t)page_bytes - 1;
+        previous = present;
+        failed = sigemptyset(&action.sa_mask);
+        assert(failed == 0);
+        failed = sigaction(SIGBUS, &action, NULL);
+        assert(failed == 0);
+    }
+    failed = pthread_mutex_unlock(&install_mutex);
     assert(failed == 0);
 }
 

@@ -17,7 +17,7 @@
  * outside every range of the thread ends the process as it would without the guard. Locals that
  * change under the guard and are read after a jump must be volatile, as the C standard says.
  *
- * Threads:   any thread. sigbus_install() once, before the first guard (idempotent).
+ * Threads:   any thread. sigbus_install() before the first guard.
  * Ownership: the guard lies on the caller's stack until it is left.
  * Errors:    none.
  */
@@ -35,6 +35,8 @@ struct sigbus_guard {
     struct sigbus_guard *outer;
 };
 
+/* Sets the process's handler, unless it is in place already; a handler that was there before gets
+ * the faults that no guard expects. Any thread. */
 void sigbus_install(void);
 
 /* Internal halves of the macro. */
