@@ -5,8 +5,8 @@
  * and a test calls the steps in an order of its own. A step does one unit of work and returns
  * whether there may be more.
  *
- * Lock order (take downward, never upward; nothing else is locked under the last four):
- *   stripes (in ascending order) → edit → view → admission → waiters → reaper
+ * Lock order (take downward, never upward):
+ *   stripes (ascending) → edit → view → admission → waiters → reaper
  * The edit mutex is held over I/O of manifests: only background threads and open/close take it. No
  * HTTP thread ever waits for a lock that is held over I/O.
  *
@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "store/base/vfs.h"
+#include "store/lsm/files.h"
 #include "store/lsm/manifest.h"
 #include "store/lsm/sleeper.h"
 #include "store/lsm/view.h"
@@ -30,17 +31,42 @@
 #include "store/store.h"
 
 #define ENGINE_STRIPES        1024u
-#define ENGINE_SEGMENTS_MAX   8u  /* active, sealed, spare, and one being made */
-#define ENGINE_LEVEL0_TRIGGER 4u  /* level-0 tables that start a compaction */
-#define ENGINE_LEVEL0_STOP    20u /* level-0 tables at which writes wait */
-#define ENGINE_OP_BYTES \
-    UINT64_C(256) /* set aside for an operation beside its key, texts and value */
-#define ENGINE_WAIT_MAX_MS UINT64_C(10000)     /* longest wait for admission, then ERR_BUSY */
-#define ENGINE_WAITING_MAX 16384u              /* writes that may wait for admission */
+#define ENGINE_SEGMENTS_MAX   8u     /* active, sealed, spare, and one being made */
+#define ENGINE_LEVEL0_TRIGGER 4u     /* level-0 tables that start a compaction */
+#define ENGINE_LEVEL0_STOP    20u    /* level-0 tables at which writes wait */
+#define ENGINE_WAITING_MAX    16384u /* writes that may wait for admission */
+#define ENGINE_SCANS_MAX      256u
+
+/* Set aside for an operation beside its key, texts and value: header, links, frames. */
+#define ENGINE_OP_BYTES    UINT64_C(256)
 #define ENGINE_FRAME_BYTES (UINT64_C(1) << 20) /* of one frame, unless one batch is larger */
-#define ENGINE_SCANS_MAX   256u
+#define ENGINE_DELETE_RESERVE_BYTES \
+    (UINT64_C(256) << 10) /* of a segment, for when the disk is full */
+#define ENGINE_MEMTABLE_MIN_BYTES (UINT64_C(64) << 10)
+#define ENGINE_MEMTABLE_MAX_BYTES (UINT64_C(8) << 30)
+#define ENGINE_INFLIGHT_MAX_BYTES (UINT64_C(4) << 30)
+
+#define ENGINE_WAIT_MAX_MS UINT64_C(10000) /* longest wait for admission, then ERR_BUSY */
+#define ENGINE_LOG_IDLE_MS UINT64_C(100)   /* without writes, then what is durable is recorded */
+#define ENGINE_RETRY_MS    UINT64_C(1000)  /* between attempts of background work that failed */
+
+enum engine_thread {
+    ENGINE_LOG_THREAD,
+    ENGINE_FLUSH_THREAD,
+    ENGINE_COMPACTION_THREAD,
+    ENGINE_REAPER_THREAD,
+    ENGINE_THREADS,
+};
+
+/* Reasons for writes to wait (or, for want of space, to be refused). */
+enum engine_gate {
+    ENGINE_GATE_ROTATION = 1 << 0, /* the memtable is full and can't be sealed yet */
+    ENGINE_GATE_LEVEL0 = 1 << 1,   /* too many level-0 tables */
+    ENGINE_GATE_SPACE = 1 << 2,    /* the memtable is full and the disk too */
+};
 
 struct op;
+
 struct flush_request {
     struct flush_request *next;
     uint64_t target_seq; /* done once covered_seq has reached it… */
@@ -74,14 +100,17 @@ struct store {
     uint64_t ring_mask;
 
     /* Log thread's own. */
-    struct wal *wal;       /* of the memtable that the next frame belongs to */
-    struct wal *next_wal;  /* of the new memtable, from rotation until the boundary is consumed */
-    uint64_t log_next_seq; /* first number not yet logged */
-    uint64_t boundary_seq; /* first number of the new memtable; 0: no rotation under way */
-    uint64_t recorded_seq; /* greatest durable_upto that is on disk */
-    struct op **run;       /* scratch for one frame */
+    struct wal *wal;           /* of the memtable that the next frame belongs to */
+    struct wal *next_wal;      /* of the new memtable, until the boundary is consumed */
+    uint64_t log_next_seq;     /* first number not yet logged */
+    uint64_t boundary_seq;     /* first number of the new memtable; 0: no rotation under way */
+    uint64_t recorded_seq;     /* greatest durable_upto that is on disk */
+    uint64_t active_first_seq; /* first number of the active memtable */
+    bool flush_woken;          /* for the next spare segment */
+    struct op **run;           /* scratch for one frame */
     const struct record **run_records;
     struct sleeper log_sleeper;
+    _Atomic bool log_kick; /* set by others: look at rotation again */
 
     /* Under the edit mutex: what the manifest says beside the tables. */
     pthread_mutex_t edit_mutex;
@@ -91,18 +120,18 @@ struct store {
     bool manifest_failed; /* no other manifest may be written until a restart */
     _Atomic uint64_t next_file;
 
-    pthread_mutex_t view_mutex;
     /* Under the view mutex. The spare is made by the flush thread and taken by the log thread. */
+    pthread_mutex_t view_mutex;
     struct wal *spare;
     uint64_t sealed_segment[VIEW_SEALED_MAX];  /* segment number of view->sealed[i] */
-    uint64_t sealed_last_seq[VIEW_SEALED_MAX]; /* last number of view->sealed[i]; 0: not complete */
-    uint64_t active_segment;
+    uint64_t sealed_last_seq[VIEW_SEALED_MAX]; /* its last number; 0: not complete */
 
-    /* Admission. */
+    /* Admission. The queue is under its mutex. */
     _Atomic uint64_t inflight_bytes;
-    _Atomic uint64_t gates; /* enum gate bits that are closed */
+    _Atomic uint64_t gates;          /* enum engine_gate bits that are closed */
+    _Atomic uint64_t log_room_bytes; /* left of the segment that takes the next frame */
     pthread_mutex_t admission_mutex;
-    struct store_write *waiting_first, *waiting_last; /* under the admission mutex */
+    struct store_write *waiting_first, *waiting_last;
     _Atomic uint64_t n_waiting;
 
     /* Operations that wait for numbers they looked at to become durable. */
@@ -110,23 +139,27 @@ struct store {
     struct store_write *waiters;
     _Atomic uint64_t n_waiters;
 
-    struct flush_request *requests; /* under the admission mutex */
-    _Atomic uint64_t flush_target;  /* greatest target_seq of any request */
+    /* Requests for flushes and compactions, under the admission mutex. */
+    struct flush_request *requests;
+    _Atomic uint64_t flush_target; /* greatest target_seq of any request */
+    _Atomic bool requests_changed; /* the flush thread is to look at them again */
 
-    _Atomic int state;     /* enum store_state, as callers see it */
+    _Atomic int state;     /* STORE_WRITABLE or STORE_READ_ONLY */
     _Atomic bool poisoned; /* the log failed */
     _Atomic bool closing;
-    _Atomic bool stop_threads;
+    _Atomic bool stop_log, stop_background;
 
     /* Background. */
     struct sleeper flush_sleeper, compaction_sleeper, reaper_sleeper;
-    pthread_t threads[4];
+    pthread_t threads[ENGINE_THREADS];
     size_t n_threads;
-    struct pulse pulses[4];
-    _Atomic bool no_space;
-    bool ballast;                               /* the ballast file exists; flush thread's */
-    uint64_t compaction_round[MANIFEST_LEVELS]; /* compaction thread's: where each level goes on */
-    struct table_key compaction_cursor[MANIFEST_LEVELS];
+    struct pulse pulses[ENGINE_THREADS];
+    _Atomic bool spare_wanted; /* the flush thread is to make a spare segment */
+    _Atomic bool no_space;     /* a segment or table couldn't be written for want of space */
+    bool ballast;              /* the ballast file exists; flush thread's */
+    bool flush_failed;         /* said so already; flush thread's */
+    uint64_t flush_retry_ms;   /* not before; UINT64_MAX: never; flush thread's */
+    struct table_key compaction_cursor[MANIFEST_LEVELS]; /* compaction thread's: goes on here */
 
     pthread_mutex_t reaper_mutex;
     struct view *reaped_views;
@@ -139,42 +172,32 @@ struct store {
         _Atomic uint64_t pinned_entries, scans_open, rcu_backlog;
         _Atomic uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;
         _Atomic uint64_t batch_count[STORE_BATCH_BUCKETS], batch_total_ops;
-        _Atomic uint64_t filter_lookups, filter_positives,
-            filter_false_positives; /* of dead tables */
+        /* Of tables that are gone. */
+        _Atomic uint64_t filter_lookups, filter_positives, filter_false_positives;
         uint64_t recovery_us, recovered_records;
     } counters;
 };
 
-/* --- Steps: each by its own thread, or by a test in manual mode
- * ------------------------------------ */
+/* --- Steps: each by its own thread, or by a test in manual mode ------------------------------ */
 
 bool engine_log_step(struct store *store);
-/* What the log does once it has been idle for a moment: an empty frame that says what is durable.
- */
+/* What the log does once it has been idle for a moment: an empty frame records what is durable. */
 bool engine_log_idle_step(struct store *store);
 bool engine_flush_step(struct store *store);
 bool engine_compaction_step(struct store *store);
 bool engine_reclaim_step(struct store *store);
 
-/* --- Shared by the steps
- * --------------------------------------------------------------------------- */
+/* Ends a store in manual mode as a crash would, without another file operation; everything under
+ * way completes as ERR_OUTCOME_UNKNOWN or ERR_CLOSED. */
+void engine_abandon(struct store *store);
 
-/* A change of the tables: becomes durable in a manifest, then visible in a view. */
-struct engine_edit {
-    struct engine_edit_table {
-        uint32_t level;
-        struct table *table;
-    } const *remove, *add; /* added ones bring a reference, which the edit takes over on ERR_OK */
-    size_t n_remove, n_add;
-    bool flushed;         /* the oldest sealed memtable is in `add`: it goes, with its segment */
-    uint64_t add_segment; /* 0: none */
-};
+/* The threads' functions; `arg` is the store. */
+void *engine_log_thread(void *arg);
+void *engine_flush_thread(void *arg);
+void *engine_compaction_thread(void *arg);
+void *engine_reaper_thread(void *arg);
 
-/* Writes the manifest and publishes the view of the current one changed by `edit`; removed tables
- * become obsolete. On failure before the manifest's rename nothing has changed; at or after it the
- * outcome is unknown: ERR_OUTCOME_UNKNOWN, the store is read-only, and the caller must remove no
- * file. Background thread. May block. */
-MUST_USE enum err engine_apply(struct store *store, const struct engine_edit *edit);
+/* --- Shared by the steps ---------------------------------------------------------------------- */
 
 /* The published view with a reference. Any thread. */
 struct view *engine_view_acquire(struct store *store);
@@ -182,8 +205,18 @@ struct view *engine_view_acquire(struct store *store);
 /* A view and the number up to which it is visible, that belong together: a consistent snapshot. */
 struct view *engine_snapshot(struct store *store, uint64_t *ret_seq);
 
+/* Fills an entry without pinning it: the caller holds what owns the record. */
+void engine_describe(struct store *store, const struct record *record,
+                     struct store_entry *ret_entry);
+
 /* Fills an entry from a record and pins it. In a read section or with a reference on the view. */
 void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *ret_entry);
+
+/* Closes or opens a gate; opening lets waiting writes in. Any thread. */
+void engine_set_gate(struct store *store, enum engine_gate gate, bool closed);
+
+/* Queues a request for a flush or a full compaction. Any thread. */
+void engine_request(struct store *store, bool compact, store_done_fn *done, void *arg);
 
 /* The number of a new segment or table; random ids that are never 0. */
 uint64_t engine_new_number(struct store *store);
@@ -193,6 +226,9 @@ uint64_t engine_random_id(void);
  * the reaper mutex for a moment. */
 void engine_reap_view(struct store *store, struct view *view);
 void engine_reap_table(struct store *store, struct table *table);
+
+/* A lookup met damaged or unreadable bytes of `table`: an event, once a table. Any thread. */
+void engine_table_failed(struct store *store, struct table *table, enum err err);
 
 /* Tells the owner. Any thread. */
 void engine_event(struct store *store, enum store_event_kind kind, const char *format, ...)
@@ -207,8 +243,10 @@ uint64_t engine_now_ms(void);
 uint64_t engine_now_us(void);
 uint64_t engine_wall_ms(void);
 
-/* A background thread marks the file operations it is in, so that a slow disk isn't taken for a
- * stuck thread: engine_io_begin() before, engine_io_end() after. */
+/* A background thread says when it has work, and marks the file operations it is in, so that a slow
+ * disk isn't taken for a stuck thread. engine_io_end() counts as a step made. */
+void engine_busy_begin(struct pulse *pulse);
+void engine_busy_end(struct pulse *pulse);
 void engine_io_begin(struct pulse *pulse);
 void engine_io_end(struct pulse *pulse);
 

@@ -97,6 +97,11 @@ void table_free(struct table *table);
 /* The file goes when the table does: no manifest names it any more. */
 void table_set_obsolete(struct table *table);
 
+/* Marks the table as damaged; true the first time: whoever gets that tells the owner. Any thread.
+ */
+bool table_set_damaged(struct table *table);
+bool table_is_damaged(const struct table *table);
+
 /* A link for a list of tables whose last reference is gone. */
 struct table **table_link(struct table *table);
 

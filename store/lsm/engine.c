@@ -1,0 +1,250 @@
+/* What the engine's parts share, the reading side of store.h, and the threads. */
+#include "store/lsm/engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "store/lsm/commit.h"
+
+/* --- Time, numbers, events
+ * ------------------------------------------------------------------------ */
+
+static uint64_t clock_us(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t engine_now_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+uint64_t engine_now_ms(void)
+{
+    return engine_now_us() / 1000;
+}
+
+uint64_t engine_wall_ms(void)
+{
+    return clock_us(CLOCK_REALTIME) / 1000;
+}
+
+uint64_t engine_new_number(struct store *store)
+{
+    return atomic_fetch_add(&store->next_file, 1);
+}
+
+uint64_t engine_random_id(void)
+{
+    uint64_t id = 0;
+    while (id == 0) {
+        ssize_t got = getrandom(&id, sizeof id, 0);
+        assert(got == (ssize_t)sizeof id || (got < 0 && errno == EINTR));
+        if (got != (ssize_t)sizeof id) {
+            id = 0;
+        }
+    }
+    return id;
+}
+
+static void tell(struct store *store, enum store_event_kind kind, const char *format, va_list args)
+{
+    if (!store->options.on_event) {
+        return;
+    }
+    char text[1024];
+    vsnprintf(text, sizeof text, format, args);
+    struct store_event event = {.kind = kind, .text = text};
+    store->options.on_event(store->options.arg, &event);
+}
+
+void engine_event(struct store *store, enum store_event_kind kind, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tell(store, kind, format, args);
+    va_end(args);
+}
+
+void engine_fail(struct store *store, enum store_event_kind kind, const char *format, ...)
+{
+    atomic_store(&store->state, STORE_READ_ONLY);
+    va_list args;
+    va_start(args, format);
+    tell(store, kind, format, args);
+    va_end(args);
+    atomic_thread_fence(memory_order_seq_cst);
+    admission_pump(store); /* those that wait are turned away */
+}
+
+void engine_table_failed(struct store *store, struct table *table, enum err err)
+{
+    if (!table || !table_set_damaged(table)) {
+        return;
+    }
+    char text[512];
+    table_error_text(table, text, sizeof text);
+    engine_event(store, STORE_EVENT_TABLE_DAMAGED,
+                 "%s (%s); keys on it get an error, see varve check", text, err_text(err));
+}
+
+/* --- Heartbeats
+ * ----------------------------------------------------------------------------------- */
+
+void engine_busy_begin(struct pulse *pulse)
+{
+    atomic_store_explicit(&pulse->busy_since_ms, engine_now_ms(), memory_order_relaxed);
+}
+
+void engine_busy_end(struct pulse *pulse)
+{
+    atomic_store_explicit(&pulse->busy_since_ms, 0, memory_order_relaxed);
+}
+
+void engine_io_begin(struct pulse *pulse)
+{
+    engine_busy_end(pulse);
+}
+
+void engine_io_end(struct pulse *pulse)
+{
+    engine_busy_begin(pulse);
+}
+
+uint64_t store_stuck_ms(const struct store *store)
+{
+    uint64_t now_ms = engine_now_ms(), most = 0;
+    for (size_t i = 0; i < ENGINE_THREADS; i++) {
+        uint64_t since =
+            atomic_load_explicit(&store->pulses[i].busy_since_ms, memory_order_relaxed);
+        if (since != 0 && now_ms > since && now_ms - since > most) {
+            most = now_ms - since;
+        }
+    }
+    return most;
+}
+
+/* --- Views and pins
+ * ------------------------------------------------------------------------------- */
+
+struct view *engine_view_acquire(struct store *store)
+{
+    rcu_door_lock();
+    struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
+    view_acquire(view);
+    rcu_door_unlock();
+    return view;
+}
+
+struct view *engine_snapshot(struct store *store, uint64_t *ret_seq)
+{
+    rcu_door_lock();
+    struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
+    for (;;) {
+        /* The number after the view; and the view still the same after the number, so that the view
+         * has every version up to it. */
+        uint64_t seq = atomic_load(&store->visible_seq);
+        struct view *again = atomic_load(&store->view);
+        if (again == view) {
+            *ret_seq = seq;
+            break;
+        }
+        view = again;
+    }
+    view_acquire(view);
+    rcu_door_unlock();
+    return view;
+}
+
+/* A pin is a reference on what owns the bytes: a memtable's chunk, or a table (marked by bit 0). */
+#define PIN_TABLE ((uintptr_t)1)
+
+void engine_describe(struct store *store, const struct record *record,
+                     struct store_entry *ret_entry)
+{
+    struct record_meta meta;
+    record_meta_get(record, &meta);
+    *ret_entry = (struct store_entry){.key = record_key(record),
+                                      .value = record_value(record),
+                                      .content_type = meta.content_type,
+                                      .content_encoding = meta.content_encoding,
+                                      .cache_control = meta.cache_control,
+                                      .modified_ms = meta.modified_ms,
+                                      .version = {store->epoch, record->seq}};
+}
+
+void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *ret_entry)
+{
+    engine_describe(store, hit->record, ret_entry);
+    ret_entry->owner = store;
+    if (hit->node) {
+        chunk_acquire(hit->node->chunk);
+        ret_entry->pin = hit->node->chunk;
+    } else {
+        table_acquire(hit->table);
+        ret_entry->pin = (void *)((uintptr_t)hit->table | PIN_TABLE);
+    }
+    atomic_fetch_add_explicit(&store->counters.pinned_entries, 1, memory_order_relaxed);
+}
+
+void store_entry_release(struct store_entry *entry)
+{
+    struct store *store = entry->owner;
+    uintptr_t pin = (uintptr_t)entry->pin;
+    atomic_fetch_sub_explicit(&store->counters.pinned_entries, 1, memory_order_relaxed);
+    if (pin & PIN_TABLE) {
+        struct table *table = (struct table *)(pin & ~PIN_TABLE);
+        if (table_release(table)) {
+            engine_reap_table(store, table);
+        }
+    } else {
+        chunk_release((struct chunk *)pin);
+    }
+    *entry = (struct store_entry){0};
+}
+
+/* --- Reading
+ * -------------------------------------------------------------------------------------- */
+
+void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+{
+    atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
+    struct store_entry entry;
+    struct view_hit hit;
+    enum err err = ERR_OK;
+    rcu_door_lock();
+    /* First the view, then the number: the other way round a compaction in between may have dropped
+     * the version that the number stands for. */
+    const struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
+    uint64_t seq = atomic_load_explicit(&store->visible_seq, memory_order_acquire);
+    view_find_in_memtables(view, key, seq, &hit);
+    if (!hit.record) {
+        err = view_find_in_tables(view, key, &hit);
+    }
+    if (err != ERR_OK) {
+        engine_table_failed(store, hit.table, err);
+    }
+    bool found = err == ERR_OK && hit.record && hit.record->kind == RECORD_PUT;
+    if (found) {
+        engine_pin(store, &hit, &entry);
+    }
+    rcu_door_unlock();
+    done(arg, err, found ? &entry : NULL);
+}
+
+enum store_state store_state(const struct store *store)
+{
+    enum store_state state = (enum store_state)atomic_load(&store->state);
+    if (state == STORE_WRITABLE && (atomic_load(&store->gates) & ENGINE_GATE_SPACE)) {
+        return STORE_NO_SPACE;
+    }
+    return state;
+}

@@ -1,0 +1,626 @@
+/*
+ * Opening and closing. Recovery, in this order: read the manifest; map the tables it names; replay
+ * the log segments it names, flushing to level-0 tables as memory fills; create a fresh segment
+ * numbered above all; publish one manifest that names the new tables and the new segment, also when
+ * nothing was replayed; only then remove what no manifest names, and serve. Until that manifest is
+ * in force nothing that exists is removed or changed, so a crash in the middle finds everything as
+ * it was.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/sigbus.h"
+#include "store/lsm/commit.h"
+#include "store/lsm/edit.h"
+#include "store/lsm/flush.h"
+
+struct store_options store_options_default(void)
+{
+    return (struct store_options){.memtable_bytes = UINT64_C(64) << 20,
+                                  .max_value_bytes = UINT64_C(16) << 20,
+                                  .max_inflight_bytes = UINT64_C(64) << 20};
+}
+
+/* --- The struct
+ * ----------------------------------------------------------------------------------- */
+
+static enum err check_options(const struct store_options *options, struct err_detail *detail)
+{
+    if (!options->dir || options->dir[0] == '\0') {
+        err_detail_set(detail, "no data directory is given");
+        return ERR_INVALID;
+    }
+    if (options->max_value_bytes == 0 || options->max_value_bytes > STORE_VALUE_LIMIT_BYTES) {
+        err_detail_set(detail, "the largest value must have 1 to %" PRIu64 " bytes",
+                       STORE_VALUE_LIMIT_BYTES);
+        return ERR_INVALID;
+    }
+    if (options->memtable_bytes < ENGINE_MEMTABLE_MIN_BYTES ||
+        options->memtable_bytes > ENGINE_MEMTABLE_MAX_BYTES) {
+        err_detail_set(detail, "a memtable must have %" PRIu64 " to %" PRIu64 " bytes",
+                       ENGINE_MEMTABLE_MIN_BYTES, ENGINE_MEMTABLE_MAX_BYTES);
+        return ERR_INVALID;
+    }
+    uint64_t largest = options->max_value_bytes + options->max_value_bytes / 8192 + UINT64_C(65536);
+    if (options->max_inflight_bytes < largest) {
+        err_detail_set(detail,
+                       "writes in flight must have room for the largest value: at least %" PRIu64
+                       " bytes",
+                       largest);
+        return ERR_INVALID;
+    }
+    if (options->max_inflight_bytes > ENGINE_INFLIGHT_MAX_BYTES) {
+        err_detail_set(detail, "writes in flight may have at most %" PRIu64 " bytes",
+                       ENGINE_INFLIGHT_MAX_BYTES);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+static uint64_t power_of_two_from(uint64_t n)
+{
+    uint64_t power = 1;
+    while (power < n) {
+        power *= 2;
+    }
+    return power;
+}
+
+static void init_locks(struct store *store)
+{
+    for (size_t i = 0; i < ENGINE_STRIPES; i++) {
+        pthread_mutex_init(&store->stripes[i], NULL);
+    }
+    pthread_mutex_init(&store->edit_mutex, NULL);
+    pthread_mutex_init(&store->view_mutex, NULL);
+    pthread_mutex_init(&store->admission_mutex, NULL);
+    pthread_mutex_init(&store->waiters_mutex, NULL);
+    pthread_mutex_init(&store->reaper_mutex, NULL);
+    sleeper_init(&store->log_sleeper);
+    sleeper_init(&store->flush_sleeper);
+    sleeper_init(&store->compaction_sleeper);
+    sleeper_init(&store->reaper_sleeper);
+}
+
+static void release_locks(struct store *store)
+{
+    for (size_t i = 0; i < ENGINE_STRIPES; i++) {
+        pthread_mutex_destroy(&store->stripes[i]);
+    }
+    pthread_mutex_destroy(&store->edit_mutex);
+    pthread_mutex_destroy(&store->view_mutex);
+    pthread_mutex_destroy(&store->admission_mutex);
+    pthread_mutex_destroy(&store->waiters_mutex);
+    pthread_mutex_destroy(&store->reaper_mutex);
+    sleeper_release(&store->log_sleeper);
+    sleeper_release(&store->flush_sleeper);
+    sleeper_release(&store->compaction_sleeper);
+    sleeper_release(&store->reaper_sleeper);
+}
+
+/* Frees everything; no thread runs any more. Half-built stores too. */
+static void store_free(struct store *store)
+{
+    struct view *view = atomic_exchange(&store->view, NULL);
+    if (view) {
+        view_release(view);
+    }
+    if (!store->options.manual) {
+        rcu_door_barrier();
+    }
+    while (engine_reclaim_step(store)) {
+    }
+    wal_close(store->wal);
+    wal_close(store->next_wal);
+    wal_close(store->spare);
+    arena_free(store->arena);
+    vfs_dir_close(store->dir);
+    free(store->dir_path);
+    free(store->ring);
+    free(store->run);
+    free(store->run_records);
+    release_locks(store);
+    free(store);
+}
+
+static struct store *store_alloc(const struct store_options *options)
+{
+    struct store *store = calloc(1, sizeof *store);
+    if (!store) {
+        return NULL;
+    }
+    init_locks(store);
+    store->options = *options;
+    store->vfs = options->vfs ? options->vfs : vfs_posix();
+    /* Every operation in flight holds at least ENGINE_OP_BYTES, so the ring can't overflow. */
+    uint64_t slots = power_of_two_from(options->max_inflight_bytes / ENGINE_OP_BYTES + 1);
+    store->ring_mask = slots - 1;
+    store->ring = calloc(slots, sizeof store->ring[0]);
+    store->run = malloc(WAL_FRAME_RECORDS_MAX * sizeof store->run[0]);
+    store->run_records = malloc(WAL_FRAME_RECORDS_MAX * sizeof store->run_records[0]);
+    store->dir_path = strdup(options->dir);
+    store->segment_bytes = (WAL_FIRST_FRAME_OFFSET + options->memtable_bytes +
+                            options->max_inflight_bytes + ENGINE_DELETE_RESERVE_BYTES + 4095) /
+                           4096 * 4096;
+    if (!store->ring || !store->run || !store->run_records || !store->dir_path ||
+        arena_new(&store->arena) != ERR_OK) {
+        store_free(store);
+        return NULL;
+    }
+    return store;
+}
+
+/* --- The directory
+ * -------------------------------------------------------------------------------- */
+
+struct dir_census {
+    bool has_files; /* segments or tables of ours */
+    char example[FILES_NAME_BYTES];
+};
+
+static bool census_each(void *arg, const char *name)
+{
+    struct dir_census *census = arg;
+    enum file_kind kind;
+    uint64_t number;
+    if (files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST) {
+        census->has_files = true;
+        strncpy(census->example, name, sizeof census->example - 1);
+    }
+    return true;
+}
+
+/* A directory without a manifest is new only if nothing of ours is in it: the first manifest is
+ * written before any other file. */
+static enum err create(struct store *store, struct manifest *manifest, struct err_detail *detail)
+{
+    struct dir_census census = {0};
+    enum err err = vfs_dir_list(store->dir, census_each, &census);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot list %s: %s", store->dir_path, strerror(errno));
+        return err;
+    }
+    if (census.has_files) {
+        err_detail_set(detail,
+                       "%s/" FILES_MANIFEST " is missing, but there are data files such as %s: "
+                       "restore it from a copy, or give another --data-dir",
+                       store->dir_path, census.example);
+        return ERR_CORRUPT;
+    }
+    *manifest = (struct manifest){.store_id = engine_random_id(),
+                                  .epoch = engine_random_id(),
+                                  .number = 1,
+                                  .next_file = 1,
+                                  .clock_ms = engine_wall_ms()};
+    enum manifest_stage stage;
+    err = manifest_store(store->dir, manifest, &stage);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot write %s/" FILES_MANIFEST ": %s", store->dir_path,
+                       strerror(errno));
+    }
+    return err;
+}
+
+static enum err open_dir(struct store *store, struct manifest *manifest, struct err_detail *detail)
+{
+    const char *path = store->dir_path;
+    enum err err = vfs_dir_open(store->vfs, path, true, &store->dir);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot open data directory %s: %s", path, strerror(errno));
+        return err;
+    }
+    err = vfs_dir_lock(store->dir);
+    if (err == ERR_LOCKED) {
+        err_detail_set(detail, "data directory %s is in use by another process", path);
+        return err;
+    }
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot lock data directory %s: %s", path, strerror(errno));
+        return err;
+    }
+    err = manifest_load(store->dir, manifest, detail);
+    return err == ERR_NOT_FOUND ? create(store, manifest, detail) : err;
+}
+
+static enum err open_tables(struct store *store, const struct manifest *manifest, struct view *view,
+                            struct err_detail *detail)
+{
+    for (size_t i = 0; i < manifest->n_tables; i++) {
+        const struct manifest_table *of = &manifest->tables[i];
+        struct table *table;
+        enum err err =
+            table_open(store->dir, store->store_id, of->info.number, &of->info, &table, detail);
+        if (err != ERR_OK) {
+            return err;
+        }
+        err = view_add_table(view, of->level, table);
+        if (err != ERR_OK) {
+            table_free(table);
+            return err;
+        }
+    }
+    view->covered_seq = manifest->covered_seq;
+    return ERR_OK;
+}
+
+/* --- Replay
+ * --------------------------------------------------------------------------------------- */
+
+struct replay {
+    struct store *store;
+    struct view *view; /* not published: gets the tables that are flushed on the way */
+    struct memtable *memtable;
+    uint64_t covered_seq;
+    struct err_detail *detail;
+};
+
+/* A full disk is met with the ballast once, so that a store that ran full can be opened. */
+static enum err flush_replayed(struct replay *replay)
+{
+    struct table *table;
+    enum err err = flush_write_table(replay->store, replay->memtable, &table);
+    if (err == ERR_NO_SPACE && vfs_unlink(replay->store->dir, FILES_BALLAST) == ERR_OK) {
+        err = flush_write_table(replay->store, replay->memtable, &table);
+    }
+    if (err != ERR_OK) {
+        err_detail_set(replay->detail, "cannot write a table to %s: %s", replay->store->dir_path,
+                       err_text(err));
+        return err;
+    }
+    err = view_add_table(replay->view, 0, table);
+    if (err != ERR_OK) {
+        table_set_obsolete(table);
+        table_free(table);
+        return err;
+    }
+    memtable_release(replay->memtable);
+    replay->memtable = NULL;
+    return memtable_new(0, &replay->memtable);
+}
+
+static enum err replay_record(struct replay *replay, const struct record *record)
+{
+    struct node *node;
+    uint64_t size = record_size(record);
+    enum err err = arena_node(replay->store->arena, size, &node);
+    if (err != ERR_OK) {
+        return err;
+    }
+    memcpy(node->record, record, size);
+    err = memtable_adopt(replay->memtable, node);
+    if (err == ERR_OK) {
+        struct memtable_position position;
+        memtable_find_position(replay->memtable, record_key(node->record), &position);
+        memtable_insert(replay->memtable, node, &position);
+    }
+    chunk_release(node->chunk);
+    return err;
+}
+
+static enum err replay_frame(void *arg, const struct frame_header *frame,
+                             const struct record *const records[], uint64_t segment_number,
+                             uint64_t offset)
+{
+    (void)segment_number;
+    (void)offset;
+    struct replay *replay = arg;
+    for (uint32_t i = 0; i < frame->count; i++) {
+        if (records[i]->seq <= replay->covered_seq) {
+            continue;
+        }
+        enum err err = replay_record(replay, records[i]);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    if (memtable_bytes(replay->memtable) >= replay->store->options.memtable_bytes) {
+        return flush_replayed(replay);
+    }
+    return ERR_OK;
+}
+
+static void replay_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+    const struct store_options *options = &((struct replay *)arg)->store->options;
+    if (options->on_progress) {
+        options->on_progress(options->arg, done_bytes, total_bytes);
+    }
+}
+
+static enum err replay_log(struct store *store, const struct manifest *manifest, struct view *view,
+                           struct wal_replay *result, struct err_detail *detail)
+{
+    struct replay replay = {
+        .store = store, .view = view, .covered_seq = manifest->covered_seq, .detail = detail};
+    enum err err = memtable_new(0, &replay.memtable);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = wal_replay(store->dir, store->store_id, manifest->segments, manifest->n_segments,
+                     manifest->covered_seq + 1, replay_frame, replay_progress, &replay, result,
+                     detail);
+    if (err == ERR_OK && memtable_records(replay.memtable) > 0) {
+        err = flush_replayed(&replay);
+    }
+    memtable_release(replay.memtable);
+    if (err == ERR_OK && result->torn) {
+        engine_event(store, STORE_EVENT_TORN_TAIL, "%s; it was never acknowledged and is dropped",
+                     result->torn_text);
+    }
+    return err;
+}
+
+/* --- The end of recovery
+ * -------------------------------------------------------------------------- */
+
+static enum err first_segment(struct store *store, struct err_detail *detail)
+{
+    enum err err = wal_create(store->dir, engine_new_number(store), store->store_id,
+                              engine_random_id(), store->segment_bytes, &store->wal);
+    if (err == ERR_NO_SPACE && vfs_unlink(store->dir, FILES_BALLAST) == ERR_OK) {
+        err = wal_create(store->dir, engine_new_number(store), store->store_id, engine_random_id(),
+                         store->segment_bytes, &store->wal);
+    }
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot write a log segment of %" PRIu64 " bytes to %s: %s",
+                       store->segment_bytes, store->dir_path, err_text(err));
+    }
+    return err;
+}
+
+struct orphans {
+    const struct store *store;
+    const struct view *view;
+    char (*names)[FILES_NAME_BYTES];
+    size_t n;
+    bool failed;
+};
+
+static bool is_named(const struct orphans *orphans, enum file_kind kind, uint64_t number)
+{
+    if (kind == FILE_SEGMENT) {
+        return number == wal_number(orphans->store->wal);
+    }
+    for (size_t level = 0; level < MANIFEST_LEVELS; level++) {
+        const struct view_level *of = &orphans->view->levels[level];
+        for (size_t i = 0; i < of->n_tables; i++) {
+            if (table_info(of->tables[i])->number == number) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool orphan_each(void *arg, const char *name)
+{
+    struct orphans *orphans = arg;
+    enum file_kind kind;
+    uint64_t number;
+    bool temporary = strcmp(name, FILES_MANIFEST_NEXT) == 0;
+    bool ours = files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST;
+    if (!temporary && (!ours || is_named(orphans, kind, number))) {
+        return true;
+    }
+    void *grown = realloc(orphans->names, (orphans->n + 1) * sizeof orphans->names[0]);
+    if (!grown) {
+        orphans->failed = true;
+        return false;
+    }
+    orphans->names = grown;
+    strncpy(orphans->names[orphans->n], name, FILES_NAME_BYTES);
+    orphans->names[orphans->n][FILES_NAME_BYTES - 1] = '\0';
+    orphans->n++;
+    return true;
+}
+
+/* Replayed segments, and what an interrupted flush or compaction left. What can't be removed now
+ * goes next time. */
+static void remove_orphans(struct store *store, const struct view *view)
+{
+    struct orphans orphans = {.store = store, .view = view};
+    if (vfs_dir_list(store->dir, orphan_each, &orphans) == ERR_OK && !orphans.failed) {
+        for (size_t i = 0; i < orphans.n; i++) {
+            (void)!vfs_unlink(store->dir, orphans.names[i]);
+        }
+    }
+    free(orphans.names);
+}
+
+static void number_everything(struct store *store, const struct manifest *manifest)
+{
+    store->store_id = manifest->store_id;
+    store->epoch = manifest->epoch;
+    store->manifest_number = manifest->number;
+    atomic_init(&store->next_file, manifest->next_file);
+}
+
+/* Makes the store ready for numbers from `next_seq` on and publishes its view. */
+static enum err begin(struct store *store, struct view *view, uint64_t next_seq,
+                      struct err_detail *detail)
+{
+    enum err err = first_segment(store, detail);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = memtable_new(1, &view->active);
+    if (err != ERR_OK) {
+        return err;
+    }
+    view->covered_seq = next_seq - 1;
+    store->segments[0] = wal_number(store->wal);
+    store->n_segments = 1;
+    err = engine_write_manifest(store, view, view->covered_seq);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot write %s/" FILES_MANIFEST ": %s", store->dir_path,
+                       err_text(err));
+        return err;
+    }
+    atomic_store(&store->claim, claim_of(1, next_seq));
+    atomic_store(&store->visible_seq, next_seq - 1);
+    atomic_store(&store->log_room_bytes,
+                 wal_capacity_bytes(store->wal) - wal_used_bytes(store->wal));
+    store->log_next_seq = next_seq;
+    store->recorded_seq = next_seq - 1;
+    store->active_first_seq = next_seq;
+    return ERR_OK;
+}
+
+static enum err recover(struct store *store, struct view *view, struct err_detail *detail)
+{
+    uint64_t began_us = engine_now_us();
+    struct manifest manifest = {0};
+    enum err err = open_dir(store, &manifest, detail);
+    if (err != ERR_OK) {
+        return err;
+    }
+    number_everything(store, &manifest);
+    struct wal_replay replayed = {0};
+    err = open_tables(store, &manifest, view, detail);
+    if (err == ERR_OK) {
+        err = replay_log(store, &manifest, view, &replayed, detail);
+    }
+    manifest_release(&manifest);
+    if (err == ERR_OK) {
+        err = begin(store, view, replayed.next_seq, detail);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    remove_orphans(store, view);
+    flush_make_ballast(store);
+    store->counters.recovery_us = engine_now_us() - began_us;
+    store->counters.recovered_records = replayed.records;
+    engine_event(store, STORE_EVENT_RECOVERED,
+                 "%" PRIu64 " records from the log in %" PRIu64 " ms, next number %" PRIu64,
+                 replayed.records, store->counters.recovery_us / 1000, replayed.next_seq);
+    return ERR_OK;
+}
+
+/* --- Threads
+ * -------------------------------------------------------------------------------------- */
+
+static void *(*const thread_functions[ENGINE_THREADS])(void *) = {
+    [ENGINE_LOG_THREAD] = engine_log_thread,
+    [ENGINE_FLUSH_THREAD] = engine_flush_thread,
+    [ENGINE_COMPACTION_THREAD] = engine_compaction_thread,
+    [ENGINE_REAPER_THREAD] = engine_reaper_thread,
+};
+
+/* The log thread drains what was claimed before it ends; then the others end. */
+static void stop_threads(struct store *store)
+{
+    atomic_store(&store->closing, true);
+    atomic_store(&store->stop_log, true);
+    sleeper_wake(&store->log_sleeper);
+    if (store->n_threads > ENGINE_LOG_THREAD) {
+        pthread_join(store->threads[ENGINE_LOG_THREAD], NULL);
+    }
+    atomic_store(&store->stop_background, true);
+    sleeper_wake(&store->flush_sleeper);
+    sleeper_wake(&store->compaction_sleeper);
+    sleeper_wake(&store->reaper_sleeper);
+    for (size_t i = ENGINE_LOG_THREAD + 1; i < store->n_threads; i++) {
+        pthread_join(store->threads[i], NULL);
+    }
+    store->n_threads = 0;
+}
+
+static enum err start_threads(struct store *store)
+{
+    while (store->n_threads < ENGINE_THREADS) {
+        if (pthread_create(&store->threads[store->n_threads], NULL,
+                           thread_functions[store->n_threads], store) != 0) {
+            stop_threads(store);
+            return ERR_NO_MEMORY;
+        }
+        store->n_threads++;
+    }
+    return ERR_OK;
+}
+
+enum err store_open(const struct store_options *options, struct store **ret_store,
+                    struct err_detail *detail)
+{
+    struct err_detail unwanted;
+    if (!detail) {
+        detail = &unwanted;
+    }
+    detail->text[0] = '\0';
+    enum err err = check_options(options, detail);
+    if (err != ERR_OK) {
+        return err;
+    }
+    sigbus_install();
+    struct store *store = store_alloc(options);
+    struct view *view = NULL;
+    if (!store || view_new(store, &view) != ERR_OK) {
+        if (store) {
+            store_free(store);
+        }
+        err_detail_set(detail, "out of memory");
+        return ERR_NO_MEMORY;
+    }
+    err = recover(store, view, detail);
+    atomic_store(&store->view, view);
+    if (err == ERR_OK && !options->manual) {
+        err = start_threads(store);
+    }
+    if (err != ERR_OK) {
+        if (detail->text[0] == '\0') {
+            err_detail_set(detail, "cannot open %s: %s", options->dir, err_text(err));
+        }
+        if (err == ERR_CORRUPT) {
+            engine_event(store, STORE_EVENT_CORRUPTION, "%s", detail->text);
+        }
+        store_free(store);
+        return err;
+    }
+    *ret_store = store;
+    return ERR_OK;
+}
+
+void store_close(struct store *store)
+{
+    if (!store) {
+        return;
+    }
+    atomic_store(&store->closing, true);
+    admission_fail_all(store, ERR_CLOSED);
+    stop_threads(store);
+    while (engine_log_step(store)) { /* in manual mode; else the thread has done it */
+    }
+    engine_log_idle_step(store);
+    enum err err = flush_at_close(store);
+    if (err != ERR_OK && atomic_load(&store->state) != STORE_READ_ONLY) {
+        engine_event(store, STORE_EVENT_BACKGROUND_FAILED,
+                     "the memtable could not be flushed at close (%s); the log keeps it",
+                     err_text(err));
+    }
+    store_free(store);
+}
+
+/* Ends as a crash would, for tests in manual mode: nothing more is written. */
+void engine_abandon(struct store *store)
+{
+    assert(store->options.manual);
+    for (uint64_t i = 0; i <= store->ring_mask; i++) {
+        struct op *op = atomic_exchange(&store->ring[i], NULL);
+        if (op && op->last) {
+            commit_complete(op->write, ERR_OUTCOME_UNKNOWN);
+        }
+    }
+    atomic_store(&store->poisoned, true);
+    commit_drain_waiters(store);
+    admission_fail_all(store, ERR_CLOSED);
+    struct flush_request *request;
+    while ((request = store->requests) != NULL) {
+        store->requests = request->next;
+        request->done(request->arg, ERR_CLOSED);
+        free(request);
+    }
+    store_free(store);
+}
