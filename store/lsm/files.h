@@ -21,7 +21,7 @@
 #define FILES_BALLAST        "BALLAST"       /* space held for flush and compaction */
 
 enum file_kind {
-    FILE_SEGMENT = 1, /* NNNNNNNNNNNNNNNN.log, 16 hexadecimal digits */
+    FILE_SEGMENT = 1, /* NNNNNNNNNNNNNNNN.log, 16 hexadecimal digits in lower case */
     FILE_TABLE = 2,   /* NNNNNNNNNNNNNNNN.table */
     FILE_MANIFEST = 3,
 };
@@ -52,6 +52,9 @@ _Static_assert(sizeof(struct file_header) == 64, "FORMAT.md says 64");
 /* Fills and seals a header. */
 void file_header_init(struct file_header *header, enum file_kind kind, uint64_t store_id,
                       uint64_t number, uint64_t file_id);
+
+/* True if the checksum agrees, which says nothing of the other fields. */
+bool file_header_is_intact(const struct file_header *header);
 
 /* Checks a header that was read from `name`: kind, version, bits, checksum. store_id 0 or number
  * UINT64_MAX: any. The detail names the file, and for a later version says which versions. */
