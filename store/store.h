@@ -66,8 +66,8 @@ static inline bool store_version_equal(struct store_version a, struct store_vers
 enum store_event_kind {
     STORE_EVENT_RECOVERED,  /* open has finished; the text has counts and times */
     STORE_EVENT_TORN_TAIL,  /* unacknowledged bytes at the log's end were dropped */
-    STORE_EVENT_CORRUPTION, /* damage was found; the store is not opened, or the key gets an error
-                             */
+    STORE_EVENT_CORRUPTION, /* damage was found; the store is not opened, or the key gets an error,
+                             * or the text says that nothing was lost by it */
     STORE_EVENT_TABLE_DAMAGED,   /* a table has damaged or unreadable bytes; said once a table */
     STORE_EVENT_LOG_POISONED,    /* a write or sync of the log failed: read-only until reopened */
     STORE_EVENT_MANIFEST_FAILED, /* replacing the manifest failed: likewise */

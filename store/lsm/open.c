@@ -346,9 +346,9 @@ static enum err replay_log(struct store *store, const struct manifest *manifest,
         err = flush_replayed(&replay);
     }
     memtable_release(replay.memtable);
-    if (err == ERR_OK && result->torn) {
-        engine_event(store, STORE_EVENT_TORN_TAIL, "%s; it was never acknowledged and is dropped",
-                     result->torn_text);
+    if (err == ERR_OK && result->warning.text[0] != '\0') {
+        engine_event(store, result->torn ? STORE_EVENT_TORN_TAIL : STORE_EVENT_CORRUPTION, "%s",
+                     result->warning.text);
     }
     return err;
 }

@@ -8,12 +8,13 @@
  *
  * Threads:   wal_create(): background thread. Append and sync: log thread; nothing here locks.
  * Ownership: wal_close() releases the struct and its descriptor. Records are borrowed for the call.
- * Errors:    after ERR_IO or ERR_NO_SPACE of append or sync the segment must not be used again: a
- *            failed fsync may have dropped the dirty pages it reported (Rebello et al., ATC'20).
+ * Errors:    after a failed append or sync every later one of the segment fails alike: a failed
+ *            fsync may have dropped the dirty pages it reported (Rebello et al., ATC'20).
  */
 #ifndef VARVE_STORE_LSM_WAL_H
 #define VARVE_STORE_LSM_WAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,15 +58,15 @@ uint64_t wal_capacity_bytes(const struct wal *wal);
 uint64_t wal_used_bytes(const struct wal *wal);
 
 /* Writes one frame of `n` sealed records with numbers first_seq, first_seq + 1, … (n 0: an empty
- * frame). The caller has made sure that it fits. Durable only after wal_sync(). May block. */
+ * frame); durable_upto is below first_seq. The caller has made sure that it fits. Durable only
+ * after wal_sync(). May block. */
 MUST_USE enum err wal_append(struct wal *wal, uint64_t first_seq, uint64_t durable_upto,
                              const struct record *const records[], size_t n);
 
 /* Returns ERR_OK only once every frame appended so far is on disk. May block. */
 MUST_USE enum err wal_sync(struct wal *wal);
 
-/* --- Replay ------------------------------------------------------------------------------------
- */
+/* --- Replay ----------------------------------------------------------------------------------- */
 
 /* Called for each intact frame in order, empty ones too; the records (8-aligned) live for the call.
  * An error stops the replay and is handed on. */
@@ -80,26 +81,30 @@ struct wal_replay {
     uint64_t frames, records;           /* replayed */
     bool torn;                          /* an unacknowledged tail was dropped… */
     uint64_t torn_segment, torn_offset; /* …from here */
-    char torn_text[256];                /* the same in words: file, offset, what was found there */
+    struct err_detail warning; /* for the operator: what was dropped or passed over, or "" */
 };
 
 /* Reads the segments `numbers` (ascending) in order and hands on every frame from `next_seq` on
- * (frames that lie wholly below it are passed over; they were flushed). Frames join without gaps,
- * also across segments. At the first bad place it looks on, at 8-byte steps, for intact frames of
- * this segment's id, and through the segments after it: if any `durable_upto` found anywhere is ≥
- * the first number that is missing, acknowledged data is damaged: ERR_CORRUPT, and the detail names
- * file, offset, the numbers affected and `varve check`. Else it is a torn tail: *ret says where,
- * and the rest is dropped. A segment with a damaged header: the same rule. A missing file:
- * ERR_CORRUPT. Bounded memory: one frame at a time. `each` must have seen nothing of what is
- * damaged: a frame is verified whole before it is handed on. May block. */
+ * (frames that lie wholly below it are passed over: the tables have them). A frame is verified
+ * whole before it is handed on, and one is in memory at a time.
+ *
+ * Where no intact frame with the next number joins on, and zeros to the end of the file don't end
+ * the segment, the log ends (FORMAT.md, "Replay"): if anything intact beyond that place says that
+ * the first missing number was durable, ERR_CORRUPT; the detail names file, offset, the numbers
+ * affected and `varve check`. Else it is a torn tail: *ret says where, and the rest is dropped.
+ * ERR_CORRUPT also for a missing file and for a damaged file header, before any frame is handed on.
+ * An error of reading is never taken for the end of the log. After an error `each` has seen an
+ * intact prefix of what is to be replayed. `progress` may be NULL. May block. */
 MUST_USE enum err wal_replay(struct vfs_dir *dir, uint64_t store_id, const uint64_t numbers[],
                              size_t n_numbers, uint64_t next_seq, wal_frame_fn *each,
                              wal_progress_fn *progress, void *arg, struct wal_replay *ret,
                              struct err_detail *detail);
 
 /* Reads one segment alone, frame by frame, for `varve dump` and `varve check`: hands on every
- * intact frame; at a bad place calls `bad` (offset, what it found), looks on as above and goes on.
- * Zeros to the end of the file are a clean end, without a call. Errors: only of the file itself. */
+ * intact frame; at a bad place calls `bad` (offset, what it found), looks on at 8-byte steps and
+ * goes on. Numbers that don't join and a damaged file header are bad places too; zeros to the end
+ * of the file are a clean end, without a call. Errors: of the file itself, of `each`, and
+ * ERR_FORMAT for a later version. */
 typedef void wal_bad_fn(void *arg, uint64_t offset, const char *text);
 MUST_USE enum err wal_read_segment(struct vfs_dir *dir, const char *name, wal_frame_fn *each,
                                    wal_bad_fn *bad, void *arg, struct err_detail *detail);
