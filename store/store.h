@@ -118,11 +118,25 @@ void store_close(struct store *store);
 /* --- Reading ------------------------------------------------------------------------------------
  */
 
-/* One version of one key, pinned: its bytes stay where they are until store_entry_release(). */
+/* A short text of an entry, copied out; size 0: absent. Not terminated. */
+struct store_text {
+    uint16_t size;
+    char data[STORE_TEXT_MAX_BYTES];
+};
+
+static inline struct bytes store_text_bytes(const struct store_text *text)
+{
+    return bytes_of(text->data, text->size);
+}
+
+/* One version of one key. Its value is pinned: the bytes stay where they are until
+ * store_entry_release(). They may lie in a mapped file whose page turns out to be unreadable: hand
+ * them to the kernel (a send fails with EFAULT), or read them under the guard of base/sigbus.h.
+ * Everything else is copied. */
 struct store_entry {
-    struct bytes key;
+    struct bytes key; /* of a get: what was asked with; of a scan: lives for the call */
     struct bytes value;
-    struct bytes content_type, content_encoding, cache_control; /* size 0: absent */
+    struct store_text content_type, content_encoding, cache_control;
     uint64_t modified_ms; /* wall clock of the write, milliseconds since 1970 UTC */
     struct store_version version;
     void *pin, *owner; /* the engine's */

@@ -113,33 +113,40 @@ static enum err prepare(struct store_write *write)
 /* --- Step 3: tables first, without a lock
  * --------------------------------------------------------- */
 
+static enum err look_for_one(struct store *store, const struct view *view, struct op *op)
+{
+    struct bytes key = record_key(op->node->record);
+    struct view_hit hit;
+    view_find_in_memtables(view, key, UINT64_MAX, &hit);
+    if (hit.record) {
+        return ERR_OK; /* tables are older; when this one gets flushed, covered_seq changes */
+    }
+    op->in_tables = (struct op_met){0};
+    enum err err = view_find_in_tables(view, key, &hit);
+    if (err == ERR_OK && hit.record) {
+        struct store_entry entry;
+        enum record_kind kind;
+        err = engine_describe(store, &hit, &entry, &kind);
+        if (err == ERR_OK) {
+            op->in_tables = (struct op_met){.seq = entry.version.number,
+                                            .modified_ms = entry.modified_ms,
+                                            .marker = kind == RECORD_DELETE};
+        }
+    }
+    if (err != ERR_OK) {
+        engine_table_failed(store, hit.table, err);
+    }
+    return err;
+}
+
 static enum err look_into_tables(struct store_write *write)
 {
-    struct store *store = write->store;
     enum err err = ERR_OK;
     rcu_door_lock();
-    const struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
+    const struct view *view = atomic_load_explicit(&write->store->view, memory_order_acquire);
     write->covered_seq = view->covered_seq;
     for (size_t i = 0; i < write->n_ops && err == ERR_OK; i++) {
-        struct op *op = &write->ops[i];
-        struct bytes key = record_key(op->node->record);
-        struct view_hit hit;
-        view_find_in_memtables(view, key, UINT64_MAX, &hit);
-        if (hit.record) {
-            continue; /* tables are older; when this one gets flushed, covered_seq changes */
-        }
-        err = view_find_in_tables(view, key, &hit);
-        op->in_tables = (struct op_met){0};
-        if (err == ERR_OK && hit.record) {
-            struct record_meta meta;
-            record_meta_get(hit.record, &meta);
-            op->in_tables = (struct op_met){.seq = hit.record->seq,
-                                            .modified_ms = meta.modified_ms,
-                                            .marker = hit.record->kind == RECORD_DELETE};
-        }
-        if (err != ERR_OK) {
-            engine_table_failed(store, hit.table, err);
-        }
+        err = look_for_one(write->store, view, &write->ops[i]);
     }
     rcu_door_unlock();
     return err;

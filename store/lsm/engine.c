@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "store/base/sigbus.h"
 #include "store/lsm/commit.h"
 
 /* --- Time, numbers, events
@@ -167,30 +168,58 @@ struct view *engine_snapshot(struct store *store, uint64_t *ret_seq)
 /* A pin is a reference on what owns the bytes: a memtable's chunk, or a table (marked by bit 0). */
 #define PIN_TABLE ((uintptr_t)1)
 
-void engine_describe(struct store *store, const struct record *record,
-                     struct store_entry *ret_entry)
+static void copy_text(struct store_text *into, struct bytes from)
+{
+    into->size = (uint16_t)(from.size < sizeof into->data ? from.size : sizeof into->data);
+    if (into->size > 0) {
+        memcpy(into->data, from.data, into->size);
+    }
+}
+
+static void describe(struct store *store, const struct record *record, struct store_entry *entry)
 {
     struct record_meta meta;
     record_meta_get(record, &meta);
-    *ret_entry = (struct store_entry){.key = record_key(record),
-                                      .value = record_value(record),
-                                      .content_type = meta.content_type,
-                                      .content_encoding = meta.content_encoding,
-                                      .cache_control = meta.cache_control,
-                                      .modified_ms = meta.modified_ms,
-                                      .version = {store->epoch, record->seq}};
+    entry->key = bytes_of(NULL, 0);
+    entry->value = record_value(record);
+    copy_text(&entry->content_type, meta.content_type);
+    copy_text(&entry->content_encoding, meta.content_encoding);
+    copy_text(&entry->cache_control, meta.cache_control);
+    entry->modified_ms = meta.modified_ms;
+    entry->version = (struct store_version){store->epoch, record->seq};
+    entry->pin = NULL;
+    entry->owner = store;
 }
 
-void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *ret_entry)
+/* All but the value is copied here, under the guard, so that nobody above has to think of pages
+ * that can't be read. */
+enum err engine_describe(struct store *store, const struct view_hit *hit,
+                         struct store_entry *ret_entry, enum record_kind *ret_kind)
 {
-    engine_describe(store, hit->record, ret_entry);
-    ret_entry->owner = store;
+    if (hit->node) {
+        describe(store, hit->record, ret_entry);
+        *ret_kind = hit->record->kind;
+        return ERR_OK;
+    }
+    struct bytes map = table_map(hit->table);
+    struct sigbus_guard guard;
+    if (!sigbus_guard_enter(&guard, map.data, map.size)) {
+        return ERR_IO;
+    }
+    describe(store, hit->record, ret_entry);
+    *ret_kind = hit->record->kind;
+    sigbus_guard_leave(&guard);
+    return ERR_OK;
+}
+
+void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *entry)
+{
     if (hit->node) {
         chunk_acquire(hit->node->chunk);
-        ret_entry->pin = hit->node->chunk;
+        entry->pin = hit->node->chunk;
     } else {
         table_acquire(hit->table);
-        ret_entry->pin = (void *)((uintptr_t)hit->table | PIN_TABLE);
+        entry->pin = (void *)((uintptr_t)hit->table | PIN_TABLE);
     }
     atomic_fetch_add_explicit(&store->counters.pinned_entries, 1, memory_order_relaxed);
 }
@@ -229,12 +258,17 @@ void store_get(struct store *store, struct bytes key, store_get_fn *done, void *
     if (!hit.record) {
         err = view_find_in_tables(view, key, &hit);
     }
-    if (err != ERR_OK) {
-        engine_table_failed(store, hit.table, err);
+    enum record_kind kind = RECORD_DELETE;
+    if (err == ERR_OK && hit.record) {
+        err = engine_describe(store, &hit, &entry, &kind);
     }
-    bool found = err == ERR_OK && hit.record && hit.record->kind == RECORD_PUT;
+    bool found = err == ERR_OK && kind == RECORD_PUT;
     if (found) {
         engine_pin(store, &hit, &entry);
+        entry.key = key;
+    }
+    if (err != ERR_OK) {
+        engine_table_failed(store, hit.table, err);
     }
     rcu_door_unlock();
     done(arg, err, found ? &entry : NULL);

@@ -205,12 +205,13 @@ struct view *engine_view_acquire(struct store *store);
 /* A view and the number up to which it is visible, that belong together: a consistent snapshot. */
 struct view *engine_snapshot(struct store *store, uint64_t *ret_seq);
 
-/* Fills an entry without pinning it: the caller holds what owns the record. */
-void engine_describe(struct store *store, const struct record *record,
-                     struct store_entry *ret_entry);
+/* Fills an entry but for its key, and says of what kind the record is; the caller holds what owns
+ * it. ERR_IO if its page can't be read. */
+MUST_USE enum err engine_describe(struct store *store, const struct view_hit *hit,
+                                  struct store_entry *ret_entry, enum record_kind *ret_kind);
 
-/* Fills an entry from a record and pins it. In a read section or with a reference on the view. */
-void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *ret_entry);
+/* Pins what an entry was described from. In a read section or with a reference on the view. */
+void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *entry);
 
 /* Closes or opens a gate; opening lets waiting writes in. Any thread. */
 void engine_set_gate(struct store *store, enum engine_gate gate, bool closed);

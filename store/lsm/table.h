@@ -107,6 +107,9 @@ struct table **table_link(struct table *table);
 
 const struct table_info *table_info(const struct table *table);
 
+/* The whole file as it is mapped: what records from it lie in, the range for a SIGBUS guard. */
+struct bytes table_map(const struct table *table);
+
 /* The hash of a key that every table's filter uses: compute once per lookup. */
 uint64_t table_hash(struct bytes key);
 
