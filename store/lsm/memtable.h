@@ -6,16 +6,15 @@
  *
  * Invariants:
  *   1. A node is linked at level 0 first, by compare-and-swap with release order, completely
- * filled. Level 0 is the truth; higher levels are short cuts that may lag behind.
- *   2. Nothing is ever removed or changed once linked: no marks, no ABA.
+ *      filled. Level 0 is the truth; higher levels are short cuts that may lag behind.
+ *   2. Nothing is ever removed or changed once linked: no marks, no ABA. What lay before a key's
+ *      place once lies before it for ever, so a position grows old but never wrong.
  *   3. The writer of a key holds that key's stripe, so no two threads insert the same key at once,
- * and the new version's number is above all of the key's versions that are linked.
+ *      and the new version's number is above all of the key's versions that are linked.
  *   4. A reader follows links with acquire loads, takes no lock and skips numbers above its own.
  *
- * Memory comes from chunks, shared by nodes, with a reference count: the arena's open chunk, each
- * memtable that adopted it, and each pinned entry hold one. Large records have a chunk of their
- * own. Thus bytes are encoded before it is known which memtable takes them, and a record that is
- * being sent outlives its memtable alone.
+ * Nodes come from an arena (arena.h) and their memory is shared: a memtable adopts a node's chunk
+ * before the node is inserted.
  *
  * Threads:   said at each function.
  * Ownership: memtables and chunks are reference-counted.
@@ -26,50 +25,13 @@
 #ifndef VARVE_STORE_LSM_MEMTABLE_H
 #define VARVE_STORE_LSM_MEMTABLE_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "store/base/err.h"
+#include "store/lsm/arena.h"
 #include "store/lsm/record.h"
 
-#define MEMTABLE_HEIGHT_MAX 16u
-#define ARENA_CHUNK_BYTES   (UINT64_C(256) << 10)
-#define ARENA_LARGE_BYTES \
-    (UINT64_C(32) << 10) /* records from this size on get a chunk of their own */
-
-struct chunk; /* reference-counted memory */
-struct arena; /* hands out nodes; has one open chunk per lane, so that threads rarely meet */
 struct memtable;
-
-/* A place for a record and its links. The record lies in the node's chunk behind the links. */
-struct node {
-    struct chunk *chunk;
-    struct record *record;
-    uint32_t height; /* links, 1 to MEMTABLE_HEIGHT_MAX, drawn when the node was made */
-    _Atomic(struct node *) next[];
-};
-
-/* --- Arena: any thread -------------------------------------------------------------------------
- */
-
-MUST_USE enum err arena_new(struct arena **ret_arena);
-/* Drops the open chunks; nodes that memtables or pins hold live on. NULL is allowed. */
-void arena_free(struct arena *arena);
-
-/* Makes a node with room for a record of `record_bytes`; the caller holds one reference on its
- * chunk until chunk_release(node->chunk). */
-MUST_USE enum err arena_node(struct arena *arena, uint64_t record_bytes, struct node **ret_node);
-
-/* Any thread that has a reference, or inside an RCU read section while a memtable of the current
- * view has one. */
-void chunk_acquire(struct chunk *chunk);
-/* Any thread. Returns true if it was the last one and the memory is free. */
-bool chunk_release(struct chunk *chunk);
-uint64_t chunk_bytes(const struct chunk *chunk);
-
-/* --- Memtable ----------------------------------------------------------------------------------
- */
 
 /* `generation` tells successive memtables apart (commit.h). One reference, the caller's. */
 MUST_USE enum err memtable_new(uint64_t generation, struct memtable **ret_memtable);
@@ -88,7 +50,7 @@ MUST_USE enum err memtable_adopt(struct memtable *memtable, struct node *node);
 
 /* The place of a key: predecessors by level. */
 struct memtable_position {
-    struct node *before[MEMTABLE_HEIGHT_MAX];
+    struct node *before[NODE_HEIGHT_MAX];
 };
 
 /* Finds where the next version of `key` goes: before all versions that are linked. Any thread that
