@@ -189,32 +189,20 @@ static bool is_outdated(const struct node *before, unsigned level, const struct 
     return next && lies_before(next, place);
 }
 
-/* The one of two nodes before the same place that is nearer to it. */
-static struct node *nearer(const struct memtable *memtable, struct node *a, struct node *b)
-{
-    if (a == b || b == head_of(memtable)) {
-        return a;
-    }
-    if (a == head_of(memtable)) {
-        return b;
-    }
-    struct place place = place_of_node(b);
-    return lies_before(a, &place) ? b : a;
-}
-
 /* Brings the levels below `height` up to date. */
-static void catch_up(const struct memtable *memtable, struct memtable_position *position,
-                     const struct place *place, unsigned height)
+static void catch_up(struct memtable_position *position, const struct place *place, unsigned height)
 {
     unsigned top = height - 1;
     while (top < NODE_HEIGHT_MAX - 1 && is_outdated(position->before[top], top, place)) {
         top++;
     }
-    struct node *node = position->before[top];
+    struct node *node = NULL;
     struct node *after = NULL;
+    bool moved = false; /* then the search goes on from where it is, as from the top */
     for (unsigned level = top + 1; level-- > 0;) {
-        node = nearer(memtable, node, position->before[level]);
-        node = walk(node, level, place, &after);
+        struct node *from = moved ? node : position->before[level];
+        node = walk(from, level, place, &after);
+        moved = moved || node != from;
         position->before[level] = node;
     }
 }
@@ -249,7 +237,7 @@ void memtable_insert(struct memtable *memtable, struct node *node,
 
     node->prefix = bytes_prefix(record_key(node->record));
     struct place place = place_of_node(node);
-    catch_up(memtable, &now, &place, node->height);
+    catch_up(&now, &place, node->height);
     for (unsigned level = 0; level < node->height; level++) {
         link_on(level, now.before[level], node, &place);
     }
