@@ -29,12 +29,16 @@
 struct chunk;
 struct arena; /* has one open chunk per lane, so that threads rarely meet */
 
-/* A place for a record, and its links in a memtable. The record lies behind the links. */
+/* A place for a record, and its links in a memtable's list and index, which memtable_insert() sets.
+ * The record lies behind the links. */
 struct node {
-    uint64_t prefix;       /* of the key, as bytes_prefix() has it; set by memtable_insert() */
+    uint64_t prefix;       /* of the key, as bytes_prefix() has it */
     struct record *record; /* for the owner to write until the node is inserted */
+    uint32_t hash;         /* part of the key's */
+    uint32_t height;       /* of next[], 1 to NODE_HEIGHT_MAX, drawn when the node was made */
+    struct node *other_key;
+    _Atomic(struct node *) newest;
     struct chunk *chunk;
-    uint32_t height; /* number of links, 1 to NODE_HEIGHT_MAX, drawn when the node was made */
     _Atomic(struct node *) next[];
 };
 

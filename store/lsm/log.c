@@ -172,7 +172,7 @@ static enum err seal_active(struct store *store)
     struct view *current = atomic_load(&store->view);
     struct memtable *fresh;
     uint64_t generation = memtable_generation(current->active) + 1;
-    enum err err = memtable_new(generation, &fresh);
+    enum err err = memtable_new(generation, store->options.memtable_bytes, &fresh);
     if (err != ERR_OK) {
         return err;
     }

@@ -12,6 +12,9 @@
  * cost is logarithmic in what came in between, also for a batch that found all its positions at
  * once and whose keys follow one another.
  *
+ * A point lookup asks the index of keys first (key_index.h), and the list only for an older
+ * version.
+ *
  * Ordering: the swap that links a node releases all that its thread wrote before, the record, and
  * the links below. Who acquires the link may therefore read all that, and may go on at any level up
  * to the link's own.
@@ -24,11 +27,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "store/lsm/key_index.h"
+
 #define CACHE_LINE_BYTES 64u
+#define SMALL_NODE_BYTES 128u /* about what a short key with a tiny value takes */
 
 struct memtable {
     _Atomic uint64_t references;
     uint64_t generation;
+    struct key_index *index;
     uint64_t mark; /* what it leaves on chunks: its number in this process, from 1 */
 
     pthread_mutex_t mutex; /* of the three below */
@@ -133,7 +140,12 @@ const struct node *memtable_seek(const struct memtable *memtable, struct bytes k
 
 const struct node *memtable_get(const struct memtable *memtable, struct bytes key, uint64_t max_seq)
 {
-    const struct node *node = memtable_seek(memtable, key, max_seq);
+    const struct node *node = key_index_newest(memtable->index, key);
+    if (!node || node->record->seq <= max_seq) {
+        return node;
+    }
+    /* An old snapshot, or a version that isn't visible yet. */
+    node = memtable_seek(memtable, key, max_seq);
     return node && bytes_equal(record_key(node->record), key) ? node : NULL;
 }
 
@@ -241,6 +253,7 @@ void memtable_insert(struct memtable *memtable, struct node *node,
     for (unsigned level = 0; level < node->height; level++) {
         link_on(level, now.before[level], node, &place);
     }
+    key_index_put(memtable->index, node);
     atomic_fetch_add_explicit(&memtable->bytes, node_bytes(node), memory_order_relaxed);
     atomic_fetch_add_explicit(&memtable->records, 1, memory_order_relaxed);
 }
@@ -253,7 +266,7 @@ uint64_t memtable_retries(void)
 /* --- Life --------------------------------------------------------------------------------------
  */
 
-enum err memtable_new(uint64_t generation, struct memtable **ret_memtable)
+enum err memtable_new(uint64_t generation, uint64_t expected_bytes, struct memtable **ret_memtable)
 {
     static _Atomic uint64_t marks;
     size_t links = NODE_HEIGHT_MAX * sizeof(_Atomic(struct node *));
@@ -261,6 +274,10 @@ enum err memtable_new(uint64_t generation, struct memtable **ret_memtable)
     struct memtable *memtable =
         aligned_alloc(CACHE_LINE_BYTES, (bytes + CACHE_LINE_BYTES - 1) & ~(CACHE_LINE_BYTES - 1));
     if (!memtable) {
+        return ERR_NO_MEMORY;
+    }
+    if (key_index_new(expected_bytes / SMALL_NODE_BYTES, &memtable->index) != ERR_OK) {
+        free(memtable);
         return ERR_NO_MEMORY;
     }
     atomic_init(&memtable->references, 1);
@@ -303,6 +320,7 @@ void memtable_release(struct memtable *memtable)
         chunk_release(memtable->chunks[i]);
     }
     free(memtable->chunks);
+    key_index_free(memtable->index);
     pthread_mutex_destroy(&memtable->mutex);
     free(memtable);
 }

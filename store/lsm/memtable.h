@@ -13,6 +13,8 @@
  *      and the new version's number is above all of the key's versions that are linked.
  *   4. A reader follows links with acquire loads, takes no lock and skips numbers above its own.
  *
+ * Point lookups take a short cut, an index of keys (key_index.h) that insertion brings up to date.
+ *
  * Nodes come from an arena (arena.h) and their memory is shared: a memtable adopts a node's chunk
  * before the node is inserted.
  *
@@ -33,8 +35,10 @@
 
 struct memtable;
 
-/* `generation` tells successive memtables apart (commit.h). One reference, the caller's. */
-MUST_USE enum err memtable_new(uint64_t generation, struct memtable **ret_memtable);
+/* `generation` tells successive memtables apart (commit.h). At about `expected_bytes` it will be
+ * sealed: the index of keys is sized for that. One reference, the caller's. */
+MUST_USE enum err memtable_new(uint64_t generation, uint64_t expected_bytes,
+                               struct memtable **ret_memtable);
 void memtable_acquire(struct memtable *memtable);
 /* The last one releases the chunks. NULL is allowed. Not on an HTTP thread: may take long. */
 void memtable_release(struct memtable *memtable);
@@ -58,8 +62,9 @@ struct memtable_position {
 void memtable_find_position(struct memtable *memtable, struct bytes key,
                             struct memtable_position *ret_position);
 
-/* Links a node whose record is sealed. `position` may be out of date: the search goes on from
- * there. Never fails, never waits for anybody. Same thread as memtable_find_position(). */
+/* Links a node whose record is sealed, and puts it into the index. `position` may be out of date:
+ * the search goes on from there. Never fails, never waits for anybody. Same thread as
+ * memtable_find_position(). */
 void memtable_insert(struct memtable *memtable, struct node *node,
                      const struct memtable_position *position);
 

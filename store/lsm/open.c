@@ -278,7 +278,7 @@ static enum err flush_replayed(struct replay *replay)
     }
     memtable_release(replay->memtable);
     replay->memtable = NULL;
-    return memtable_new(0, &replay->memtable);
+    return memtable_new(0, replay->store->options.memtable_bytes, &replay->memtable);
 }
 
 static enum err replay_record(struct replay *replay, const struct record *record)
@@ -335,7 +335,7 @@ static enum err replay_log(struct store *store, const struct manifest *manifest,
 {
     struct replay replay = {
         .store = store, .view = view, .covered_seq = manifest->covered_seq, .detail = detail};
-    enum err err = memtable_new(0, &replay.memtable);
+    enum err err = memtable_new(0, store->options.memtable_bytes, &replay.memtable);
     if (err != ERR_OK) {
         return err;
     }
@@ -446,7 +446,7 @@ static enum err begin(struct store *store, struct view *view, uint64_t next_seq,
     if (err != ERR_OK) {
         return err;
     }
-    err = memtable_new(1, &view->active);
+    err = memtable_new(1, store->options.memtable_bytes, &view->active);
     if (err != ERR_OK) {
         return err;
     }

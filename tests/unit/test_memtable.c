@@ -15,7 +15,7 @@ static int set_up(void **state)
 {
     (void)state;
     assert_ok(arena_new(&arena));
-    assert_ok(memtable_new(1, &memtable));
+    assert_ok(memtable_new(1, UINT64_C(1) << 20, &memtable));
     return 0;
 }
 
@@ -500,7 +500,7 @@ static void a_pinned_record_outlives_its_memtable_and_the_arena(void **state)
         struct arena *own_arena;
         struct memtable *own;
         assert_ok(arena_new(&own_arena));
-        assert_ok(memtable_new(7, &own));
+        assert_ok(memtable_new(7, 0, &own));
         node_insert(own, node_put(own_arena, text("k"), 1, sizes[i]), NULL);
         const struct node *pinned = memtable_get(own, text("k"), 1);
         chunk_acquire(pinned->chunk);
@@ -517,7 +517,7 @@ static void two_memtables_may_hold_one_chunk(void **state)
 {
     struct memtable *newer;
     (void)state;
-    assert_ok(memtable_new(2, &newer));
+    assert_ok(memtable_new(2, 0, &newer));
     struct node *a = node_put(arena, text("a"), 1, 20);
     struct node *b = node_put(arena, text("b"), 2, 20);
     struct node *c = node_put(arena, text("c"), 3, 20);
@@ -543,7 +543,7 @@ static void a_chunk_is_adopted_by_memtables_of_equal_generation_too(void **state
 {
     struct memtable *twin;
     (void)state;
-    assert_ok(memtable_new(memtable_generation(memtable), &twin));
+    assert_ok(memtable_new(memtable_generation(memtable), 0, &twin));
     struct node *node = node_put(arena, text("a"), 1, 100000);
     assert_ok(memtable_adopt(memtable, node));
     node_insert(twin, node, NULL); /* gives our reference back */
