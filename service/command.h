@@ -16,6 +16,7 @@
 
 /* In the order of the help. */
 #define COMMANDS(X) \
+    X(health)       \
     X(version)      \
     X(help)
 
