@@ -30,8 +30,7 @@ struct arena {
     struct lane lanes[LANES];
 };
 
-/* --- Chunks ------------------------------------------------------------------------------------
- */
+/* Chunks. */
 
 /* Returns a chunk with one reference, or NULL. */
 static struct chunk *chunk_new(uint64_t size_bytes)
@@ -78,8 +77,7 @@ uint64_t chunk_mark(const struct chunk *chunk)
     return atomic_load_explicit(&chunk->mark, memory_order_acquire);
 }
 
-/* --- The arena ---------------------------------------------------------------------------------
- */
+/* The arena. */
 
 enum err arena_new(struct arena **ret_arena)
 {

@@ -33,26 +33,25 @@
 #define SMALL_NODE_BYTES 128u /* about what a short key with a tiny value takes */
 
 struct memtable {
+    /* A cache line that every insertion changes, */
     _Atomic uint64_t references;
-    uint64_t generation;
-    struct key_index *index;
-    uint64_t mark; /* what it leaves on chunks: its number in this process, from 1 */
+    _Atomic uint64_t bytes;
+    _Atomic uint64_t records;
+    pthread_mutex_t mutex; /* of chunks, n_chunks, room */
 
-    pthread_mutex_t mutex; /* of the three below */
-    struct chunk **chunks; /* adopted, each with a reference; rarely one twice */
+    /* and those that every search reads: at most a new chunk changes them. */
+    _Alignas(CACHE_LINE_BYTES) struct chunk **chunks; /* adopted; rarely one twice */
     size_t n_chunks;
     size_t room;
-
-    /* Writers' and readers' words on lines of their own. */
-    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t bytes;
-    _Atomic uint64_t records;
-    _Alignas(CACHE_LINE_BYTES) struct node head; /* no record; NODE_HEIGHT_MAX links follow */
+    uint64_t generation;
+    uint64_t mark; /* what it leaves on chunks: its number in this process, from 1 */
+    struct key_index *index;
+    struct node head; /* no record; NODE_HEIGHT_MAX links follow */
 };
 
 static _Atomic uint64_t retries;
 
-/* --- Order -------------------------------------------------------------------------------------
- */
+/* Order. */
 
 /* What a search looks for. A version lies before it if its key is less, or the same and its number
  * greater. */
@@ -83,8 +82,7 @@ static inline bool lies_before(const struct node *node, const struct place *plac
     return order != 0 ? order < 0 : node->record->seq > place->seq;
 }
 
-/* --- Searching ---------------------------------------------------------------------------------
- */
+/* Searching. */
 
 static inline struct node *link_of(const struct node *node, unsigned level)
 {
@@ -184,8 +182,7 @@ const struct node *memtable_before(const struct memtable *memtable, struct bytes
     return node == head_of(memtable) ? NULL : node;
 }
 
-/* --- Inserting ---------------------------------------------------------------------------------
- */
+/* Inserting. */
 
 void memtable_find_position(struct memtable *memtable, struct bytes key,
                             struct memtable_position *ret_position)
@@ -263,8 +260,7 @@ uint64_t memtable_retries(void)
     return atomic_load_explicit(&retries, memory_order_relaxed);
 }
 
-/* --- Life --------------------------------------------------------------------------------------
- */
+/* Life. */
 
 enum err memtable_new(uint64_t generation, uint64_t expected_bytes, struct memtable **ret_memtable)
 {

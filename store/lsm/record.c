@@ -20,8 +20,7 @@ enum {
     TEXT_MAX_BYTES = UINT8_MAX + 1,
 };
 
-/* --- Layout ------------------------------------------------------------------------------------
- */
+/* Layout. */
 
 static uint64_t chunk_count(uint64_t value_size)
 {
@@ -72,8 +71,7 @@ static struct bytes encoded_meta(const struct record *record)
     return bytes_of(record->payload + record->key_size, record->meta_size);
 }
 
-/* --- Metadata ----------------------------------------------------------------------------------
- */
+/* Metadata. */
 
 static uint16_t entry_size(struct bytes value)
 {
@@ -184,8 +182,7 @@ void record_meta_get(const struct record *record, struct record_meta *ret_meta)
     }
 }
 
-/* --- Making ------------------------------------------------------------------------------------
- */
+/* Making. */
 
 void *record_init(void *into, enum record_kind kind, struct bytes key,
                   const struct record_meta *meta, uint64_t value_size)
@@ -260,8 +257,7 @@ void record_seal(struct record *record, uint32_t payload_checksum, uint64_t seq,
     record->checksum = with_header(payload_checksum, record);
 }
 
-/* --- Checking ----------------------------------------------------------------------------------
- */
+/* Checking. */
 
 /* Kind and flags come first: those of a later version may give other fields another meaning. */
 static enum err check_header(const struct record *record)

@@ -62,8 +62,7 @@ static struct bytes key_of(uint32_t number, char text[KEY_BYTES])
     return bytes_of(text, (size_t)size);
 }
 
-/* --- Writers
- * --------------------------------------------------------------------------------------- */
+/* Writers. */
 
 /* All writers step along the same front; a key has one writer, as under the engine's stripes. Every
  * fourth write is a new version of an older key. Numbers rise with the steps, so for each key too.
@@ -107,8 +106,7 @@ static void *write_round(void *arg)
     return NULL;
 }
 
-/* --- Readers
- * --------------------------------------------------------------------------------------- */
+/* Readers. */
 
 static void assert_in_order(const struct node *node, const struct node *next)
 {
@@ -153,7 +151,8 @@ static void follow_a_hot_key(struct reader *reader)
 static void walk_from_anywhere(struct reader *reader)
 {
     char text[KEY_BYTES];
-    struct bytes key = key_of((uint32_t)prng_below(&reader->prng, WRITES * WRITERS), text);
+    struct bytes key =
+        key_of((uint32_t)prng_below(&reader->prng, (uint64_t)WRITES * WRITERS), text);
     const struct node *before = memtable_before(memtable, key);
     assert(!before || bytes_compare(record_key(before->record), key) < 0);
 
@@ -230,8 +229,7 @@ static void *read_round(void *arg)
     return NULL;
 }
 
-/* --- A round
- * --------------------------------------------------------------------------------------- */
+/* A round. */
 
 static void begin(uint64_t round)
 {

@@ -166,8 +166,7 @@ static void keys_sort_by_all_their_bytes(void **state)
     assert_null(node);
 }
 
-/* --- Against a model: a sorted array
- * --------------------------------------------------------------- */
+/* Against a model: a sorted array. */
 
 enum { MODEL_MAX = 3000 };
 
@@ -194,7 +193,7 @@ static size_t model_seek(struct bytes key, uint64_t seq)
 static void model_add(const struct node *node)
 {
     size_t i = model_seek(record_key(node->record), node->record->seq);
-    memmove(&model[i + 1], &model[i], (model_size - i) * sizeof model[0]);
+    memmove(&model[i + 1], &model[i], (model_size - i) * sizeof(const struct node *));
     model[i] = node;
     model_size++;
 }
@@ -271,8 +270,7 @@ static void it_answers_like_a_sorted_array(void **state)
     assert_int_equal(memtable_records(memtable), MODEL_MAX);
 }
 
-/* --- Positions that are out of date
- * ---------------------------------------------------------------- */
+/* Positions that are out of date. */
 
 /* Finds all positions in an empty memtable (or one with every `every`-th key), then inserts. */
 static void insert_at_old_positions(const size_t order[], size_t n)
@@ -398,8 +396,7 @@ static void an_older_version_goes_behind_a_newer_one(void **state)
     assert_null(memtable_get(memtable, text("k"), 2));
 }
 
-/* --- Memory
- * ---------------------------------------------------------------------------------------- */
+/* Memory. */
 
 static void it_counts_what_was_inserted(void **state)
 {
