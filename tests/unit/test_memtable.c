@@ -272,7 +272,7 @@ static void it_answers_like_a_sorted_array(void **state)
 
 /* Positions that are out of date. */
 
-/* Finds all positions in an empty memtable (or one with every `every`-th key), then inserts. */
+/* Finds all positions first, then inserts. */
 static void insert_at_old_positions(const size_t order[], size_t n)
 {
     struct memtable_position *positions = calloc(n, sizeof *positions);
