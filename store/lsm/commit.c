@@ -122,7 +122,7 @@ static enum err look_for_one(struct store *store, const struct view *view, struc
         return ERR_OK; /* tables are older; when this one gets flushed, covered_seq changes */
     }
     op->in_tables = (struct op_met){0};
-    enum err err = view_find_in_tables(view, key, &hit);
+    enum err err = view_find_in_tables(view, key, TABLE_HEAD, &hit);
     if (err == ERR_OK && hit.record) {
         struct store_entry entry;
         enum record_kind kind;

@@ -256,7 +256,7 @@ void store_get(struct store *store, struct bytes key, store_get_fn *done, void *
     uint64_t seq = atomic_load_explicit(&store->visible_seq, memory_order_acquire);
     view_find_in_memtables(view, key, seq, &hit);
     if (!hit.record) {
-        err = view_find_in_tables(view, key, &hit);
+        err = view_find_in_tables(view, key, TABLE_WHOLE, &hit);
     }
     enum record_kind kind = RECORD_DELETE;
     if (err == ERR_OK && hit.record) {

@@ -9,15 +9,16 @@
  * value then begins on a page boundary. The first touch of a block verifies all of it: each
  * record's checksum and the block's own from the index (seeded with the file's id), so that neither
  * a wrong byte nor an "absent" that rests on a damaged byte gets out. A bit per block remembers
- * that it was verified.
+ * that it was verified. Only the chunks of a value that is longer than RECORD_CHUNK_BYTES are left
+ * for later, with a bit each: a list of keys must not read all values, and a range not all of one.
  *
  * Reads of the map run under the SIGBUS guard; a page that can't be read is ERR_IO for that key.
+ * Who reads bytes of records that came from the map does so under a guard over table_map().
  *
  * Threads:   writer and streams: one thread. Tables: any thread, lock-free.
- * Ownership: tables are reference-counted; records returned are valid as long as the table is.
+ * Ownership: tables are reference-counted; records returned are valid as long as the table is. The
+ *            directory outlives its tables, writers and streams.
  * Errors:    ERR_CORRUPT with file and offset in the detail; ERR_IO; ERR_NO_SPACE; ERR_NO_MEMORY.
- * Source:    cache-line-blocked bloom filter: Putze, Sanders, Singler, "Cache-, Hash- and
- *            Space-Efficient Bloom Filters", WEA 2007.
  */
 #ifndef VARVE_STORE_LSM_TABLE_H
 #define VARVE_STORE_LSM_TABLE_H
@@ -52,8 +53,10 @@ struct table_info {
     struct table_key smallest, largest;
 };
 
-/* --- Writing -----------------------------------------------------------------------------------
- */
+/* Whether a table can be like this: nothing 0 that can't be, ranges not upside down. */
+bool table_info_is_plausible(const struct table_info *info);
+
+/* --- Writing ---------------------------------------------------------------------------------- */
 
 struct table_writer;
 
@@ -61,8 +64,9 @@ struct table_writer;
 MUST_USE enum err table_writer_new(struct vfs_dir *dir, uint64_t number, uint64_t store_id,
                                    uint64_t file_id, struct table_writer **ret_writer);
 
-/* Adds a record with a key above the last one's. It is verified first, so that damage in memory or
- * in an input never gets a new, valid table around it (ERR_CORRUPT). May block. */
+/* Adds a record with a key above the last one's (ERR_CORRUPT if it isn't). It is verified first, so
+ * that damage in memory or in an input never gets a new, valid table around it (ERR_CORRUPT). After
+ * an error the writer is only good for table_writer_free(). May block. */
 MUST_USE enum err table_writer_add(struct table_writer *writer, const struct record *record);
 
 /* Bytes of the file so far: to decide when to begin the next one. */
@@ -75,14 +79,13 @@ MUST_USE enum err table_writer_finish(struct table_writer *writer, struct table_
 /* Frees the writer; an unfinished file is removed. NULL is allowed. */
 void table_writer_free(struct table_writer *writer);
 
-/* --- Reading through the map --------------------------------------------------------------------
- */
+/* --- Reading through the map ------------------------------------------------------------------ */
 
 struct table;
 
-/* Maps table `info->number`; verifies header, footer, properties, index and filter, and that they
- * agree with `info` (number, file_id, sizes, ranges, checksum). `info` may be NULL with `number`
- * given: for check and dump. One reference, the caller's. May block. */
+/* Maps table `number`; verifies header, footer, properties, index and filter, and that they agree
+ * with `info` from the manifest. `info` may be NULL, and store_id 0 (any): for check and dump. A
+ * missing file is ERR_NOT_FOUND. One reference, the caller's. May block. */
 MUST_USE enum err table_open(struct vfs_dir *dir, uint64_t store_id, uint64_t number,
                              const struct table_info *info, struct table **ret_table,
                              struct err_detail *detail);
@@ -92,7 +95,8 @@ void table_acquire(struct table *table);
 /* True if it was the last reference: then the caller hands it to the thread that may do
  * table_free(). */
 bool table_release(struct table *table);
-/* Unmaps; if `obsolete` was set, unlinks the file. May block. */
+/* Unmaps; if `obsolete` was set, unlinks the file. Nobody else has a reference. NULL is allowed.
+ * May block. */
 void table_free(struct table *table);
 /* The file goes when the table does: no manifest names it any more. */
 void table_set_obsolete(struct table *table);
@@ -113,53 +117,82 @@ struct bytes table_map(const struct table *table);
 /* The hash of a key that every table's filter uses: compute once per lookup. */
 uint64_t table_hash(struct bytes key);
 
+/* How much of a record is verified before it is handed out. */
+enum table_depth {
+    /* All but the value, if that is longer than RECORD_CHUNK_BYTES: for who wants key, number and
+     * metadata. No byte of such a value may be shown before table_verify_value() covered it. */
+    TABLE_HEAD,
+    TABLE_WHOLE, /* every byte; reads all of the value if it wasn't verified before */
+};
+
 /* Finds `key`: *ret_record is the record (a delete marker counts) or NULL if it isn't there, which
  * was verified. ERR_CORRUPT or ERR_IO if that can't be told. Doesn't allocate. */
 MUST_USE enum err table_get(struct table *table, struct bytes key, uint64_t hash,
-                            const struct record **ret_record);
+                            enum table_depth depth, const struct record **ret_record);
 
-/* Filter's counts since open: looked up, said yes, said yes in vain. */
+/* Verifies the chunks that hold `size` bytes from `offset` of the value, unless they were before;
+ * nothing to do for a value of at most RECORD_CHUNK_BYTES. `record` came from this table, through
+ * its map. Reads ahead of itself. ERR_CORRUPT, ERR_IO. May block. */
+MUST_USE enum err table_verify_value(struct table *table, const struct record *record,
+                                     uint64_t offset, uint64_t size);
+
+/* Whether table_verify_value() would have nothing to do: then it doesn't block. */
+bool table_value_is_verified(struct table *table, const struct record *record, uint64_t offset,
+                             uint64_t size);
+
+/* The filter's counts since open: looked up, said yes, said yes in vain. Threads that count at the
+ * same time may lose some. */
 struct table_filter_counts {
     uint64_t lookups, positives, false_positives;
 };
 struct table_filter_counts table_filter_counts(const struct table *table);
 
-/* Ordered walk through the map; a plain value, nothing to release. The record is verified. NULL:
- * past the end (or before the begin). */
+/* Ordered walk through the map; a plain value, nothing to release. The record is verified to the
+ * depth of the seek. NULL: past the end, before the begin, or after an error. */
 struct table_iter {
     struct table *table;
     const struct record *record;
-    uint64_t block; /* number of the record's block */
+    uint64_t block; /* the record's… */
+    uint32_t slot;  /* …and its place there */
+    enum table_depth depth;
+    uint64_t ahead; /* read ahead up to this offset of the file… */
+    uint64_t step;  /* …and by so much the next time */
 };
 /* To the first record with a key ≥ `key` (size 0: the first of all). */
-MUST_USE enum err table_iter_seek(struct table_iter *iter, struct table *table, struct bytes key);
+MUST_USE enum err table_iter_seek(struct table_iter *iter, struct table *table, struct bytes key,
+                                  enum table_depth depth);
 /* To the last record with a key < `key` (size 0: the last of all). */
 MUST_USE enum err table_iter_seek_before(struct table_iter *iter, struct table *table,
-                                         struct bytes key);
+                                         struct bytes key, enum table_depth depth);
+/* From a record to the next one or the one before. */
 MUST_USE enum err table_iter_next(struct table_iter *iter);
 MUST_USE enum err table_iter_prev(struct table_iter *iter);
 
-/* What a damaged table said, for the event: "0000….table, offset 4096: …". */
+/* What a damaged table said last, for the event: "0000….table, offset 4096: …". */
 void table_error_text(const struct table *table, char *ret_text, size_t size);
 
-/* --- Reading in order through ordinary reads, for compaction, check and dump
- * ---------------------- */
+/* --- Reading in order through ordinary reads, for compaction, check and dump ------------------ */
 
 struct table_stream;
 
 /* Reads the table's records in key order with large buffered reads and cache hints, not through the
- * map; each block is verified. The table is borrowed for the stream's life. May block. */
+ * map; each block is verified, values too. What was read leaves the page cache, unless it is mapped
+ * and in use. The table is borrowed for the stream's life. May block. */
 MUST_USE enum err table_stream_new(struct vfs_dir *dir, struct table *table,
                                    struct table_stream **ret_stream);
-/* *ret_record is the next one, valid until the next call, or NULL at the end. May block. */
+/* *ret_record is the next one, valid until the next call, or NULL at the end. After an error the
+ * stream is only good for table_stream_free(). May block. */
 MUST_USE enum err table_stream_next(struct table_stream *stream, const struct record **ret_record,
                                     struct err_detail *detail);
-void table_stream_free(struct table_stream *stream);
+void table_stream_free(struct table_stream *stream); /* NULL is allowed */
 
-/* Reads all of the table and verifies every block, order, counts and ranges. Calls `bad` for each
- * damaged block with its offset and key range and goes on; returns ERR_CORRUPT if there was one.
- * May block. */
-typedef void table_bad_fn(void *arg, uint64_t offset, struct bytes first_key, struct bytes last_key,
+/* Reads all of the table, not through the map, and verifies every byte: blocks, values, order,
+ * gaps, filter, separators, counts and ranges. Calls `bad` (may be NULL) for each damaged place
+ * with its offset and the keys that it may hold, from first_key up to but without end_key (size 0:
+ * to the end), and goes on. The detail has the first one. Returns ERR_CORRUPT if there was damage,
+ * or ERR_IO if all of it was bytes that can't be read. What is read stays in the page cache. May
+ * block. */
+typedef void table_bad_fn(void *arg, uint64_t offset, struct bytes first_key, struct bytes end_key,
                           const char *text);
 MUST_USE enum err table_verify(struct vfs_dir *dir, struct table *table, table_bad_fn *bad,
                                void *arg, struct err_detail *detail);

@@ -224,7 +224,8 @@ static size_t find_table(const struct view_level *level, struct bytes key, uint6
     return low;
 }
 
-enum err view_find_in_tables(const struct view *view, struct bytes key, struct view_hit *ret_hit)
+enum err view_find_in_tables(const struct view *view, struct bytes key, enum table_depth depth,
+                             struct view_hit *ret_hit)
 {
     uint64_t hash = table_hash(key);
     uint64_t prefix = bytes_prefix(key);
@@ -239,7 +240,7 @@ enum err view_find_in_tables(const struct view *view, struct bytes key, struct v
                 continue;
             }
             *ret_hit = (struct view_hit){.table = level->tables[i]};
-            enum err err = table_get(level->tables[i], key, hash, &ret_hit->record);
+            enum err err = table_get(level->tables[i], key, hash, depth, &ret_hit->record);
             if (err != ERR_OK || ret_hit->record) {
                 return err;
             }

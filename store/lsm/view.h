@@ -82,9 +82,10 @@ void view_free(struct view *view);
 void view_find_in_memtables(const struct view *view, struct bytes key, uint64_t max_seq,
                             struct view_hit *ret_hit);
 
-/* The newest version of `key` in the tables. Same callers. A damaged or unreadable table is an
- * error, never a reason to look further down; *ret_hit then names the table. */
+/* The newest version of `key` in the tables, verified to that depth. Same callers. A damaged or
+ * unreadable table is an error, never a reason to look further down; *ret_hit then names the table.
+ */
 MUST_USE enum err view_find_in_tables(const struct view *view, struct bytes key,
-                                      struct view_hit *ret_hit);
+                                      enum table_depth depth, struct view_hit *ret_hit);
 
 #endif
