@@ -164,6 +164,7 @@ struct store_range {
     struct bytes start; /* inclusive; size 0: from the first key */
     struct bytes end;   /* exclusive; size 0: to the last key */
     bool reverse;       /* from the end downward */
+    bool keys_only;     /* values stay unread: size is set, data is NULL */
 };
 
 /* Return false to stop before the next entry. The entry is borrowed for the call: don't release it.

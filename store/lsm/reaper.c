@@ -58,3 +58,23 @@ bool engine_reclaim_step(struct store *store)
     }
     return found;
 }
+
+static bool has_work(void *arg)
+{
+    struct store *store = arg;
+    pthread_mutex_lock(&store->reaper_mutex);
+    bool found = store->reaped_views || store->reaped_tables;
+    pthread_mutex_unlock(&store->reaper_mutex);
+    return found || atomic_load(&store->stop_background);
+}
+
+void *engine_reaper_thread(void *arg)
+{
+    struct store *store = arg;
+    while (!atomic_load(&store->stop_background)) {
+        while (engine_reclaim_step(store)) {
+        }
+        sleeper_wait(&store->reaper_sleeper, has_work, store, UINT64_MAX);
+    }
+    return NULL;
+}
