@@ -154,12 +154,12 @@ struct store {
     pthread_t threads[ENGINE_THREADS];
     size_t n_threads;
     struct pulse pulses[ENGINE_THREADS];
-    _Atomic bool spare_wanted; /* the flush thread is to make a spare segment */
-    _Atomic bool no_space;     /* a segment or table couldn't be written for want of space */
-    bool ballast;              /* the ballast file exists; flush thread's */
-    bool flush_failed;         /* said so already; flush thread's */
-    uint64_t flush_retry_ms;   /* not before; UINT64_MAX: never; flush thread's */
-    struct table_key compaction_cursor[MANIFEST_LEVELS]; /* compaction thread's: goes on here */
+    _Atomic bool spare_wanted;   /* the flush thread is to make a spare segment */
+    _Atomic bool no_space;       /* a segment or table couldn't be written for want of space */
+    bool ballast;                /* the ballast file exists; flush thread's */
+    bool flush_failed;           /* said so already; flush thread's */
+    uint64_t flush_retry_ms;     /* not before; UINT64_MAX: never; flush thread's */
+    struct compactor *compactor; /* compaction thread's (compaction.c) */
 
     pthread_mutex_t reaper_mutex;
     struct view *reaped_views;

@@ -14,6 +14,7 @@
 
 #include "store/base/sigbus.h"
 #include "store/lsm/commit.h"
+#include "store/lsm/compaction.h"
 #include "store/lsm/edit.h"
 #include "store/lsm/flush.h"
 
@@ -104,6 +105,7 @@ static void release_locks(struct store *store)
 /* Frees everything; no thread runs any more. Half-built stores too. */
 static void store_free(struct store *store)
 {
+    engine_compaction_close(store);
     struct view *view = atomic_exchange(&store->view, NULL);
     if (view) {
         view_release(view);

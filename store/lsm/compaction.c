@@ -1,0 +1,379 @@
+#include "store/lsm/compaction.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/lsm/compaction_run.h"
+
+#define SLICE_BYTES (UINT64_C(1) << 20)
+#define MANUAL_SLICE_BYTES                                                \
+    (UINT64_C(16) << 10) /* so that tests can do much between two of them \
+                          */
+#define RETRY_MAX_MS      UINT64_C(60000)
+#define READ_ATTEMPTS     3u /* of an input that gives ERR_IO, before it is left alone */
+#define BURST_US          UINT64_C(50000) /* unused time that the rate limit makes good */
+#define PACE_SLEEP_MAX_MS UINT64_C(50)
+
+/* The compaction thread's own. */
+struct compactor {
+    struct compaction *running;
+    struct flush_request *full; /* requests that the running compaction, a full one, is for */
+    struct compaction_damage damage;
+    bool blocked;              /* level 0 is due, but damage is in the way */
+    uint64_t unreadable;       /* number of the input that gave ERR_IO last… */
+    unsigned unreadable_tries; /* …so many times in a row */
+    uint64_t seen_swaps;       /* counters.view_swaps when there was nothing to do */
+    uint64_t retry_ms;         /* not before; 0: at once */
+    unsigned failures;         /* in a row */
+    uint64_t told;             /* bits of the errors told since the last success */
+    uint64_t paid_until_us;    /* what was done so far takes until then at the given rate */
+};
+
+static struct pulse *pulse(struct store *store)
+{
+    return &store->pulses[ENGINE_COMPACTION_THREAD];
+}
+
+static bool stopping(void *arg)
+{
+    struct store *store = arg;
+    return atomic_load(&store->closing) || atomic_load(&store->stop_background);
+}
+
+static struct compactor *compactor_of(struct store *store)
+{
+    if (!store->compactor) {
+        store->compactor = calloc(1, sizeof *store->compactor);
+    }
+    return store->compactor;
+}
+
+/* --- Full compactions that were asked for --- */
+
+void store_compact(struct store *store, store_done_fn *done, void *arg)
+{
+    engine_request(store, true, done, arg);
+}
+
+/* Takes the requests whose writes are all in tables. With `peek` it only says whether there are. */
+static struct flush_request *take_requests(struct store *store, uint64_t covered_seq, bool peek)
+{
+    struct flush_request *taken = NULL;
+    pthread_mutex_lock(&store->admission_mutex);
+    struct flush_request **link = &store->requests;
+    while (*link) {
+        struct flush_request *request = *link;
+        if (!request->compact || request->target_seq > covered_seq) {
+            link = &request->next;
+            continue;
+        }
+        if (peek) {
+            taken = request;
+            break;
+        }
+        *link = request->next;
+        request->next = taken;
+        taken = request;
+    }
+    pthread_mutex_unlock(&store->admission_mutex);
+    return taken;
+}
+
+static void complete_requests(struct compactor *compactor, enum err err)
+{
+    while (compactor->full) {
+        struct flush_request *request = compactor->full;
+        compactor->full = request->next;
+        request->done(request->arg, err);
+        free(request);
+    }
+}
+
+/* --- Failures --- */
+
+static bool note_damage(struct compactor *compactor, uint64_t number)
+{
+    struct compaction_damage *damage = &compactor->damage;
+    uint64_t *grown = realloc(damage->numbers, (damage->n_numbers + 1) * sizeof *grown);
+    if (!grown) {
+        return false;
+    }
+    damage->numbers = grown;
+    damage->numbers[damage->n_numbers++] = number;
+    return true;
+}
+
+/* True if `table` is now known as one to leave alone. A read error may pass; it gets some tries. */
+static bool give_up_on(struct store *store, struct table *table, enum err err,
+                       const struct err_detail *detail)
+{
+    struct compactor *compactor = store->compactor;
+    uint64_t number = table_info(table)->number;
+    if (err == ERR_IO) {
+        compactor->unreadable_tries =
+            compactor->unreadable == number ? compactor->unreadable_tries + 1 : 1;
+        compactor->unreadable = number;
+    }
+    bool hopeless = err == ERR_CORRUPT || err == ERR_FORMAT ||
+                    (err == ERR_IO && compactor->unreadable_tries >= READ_ATTEMPTS);
+    if (!hopeless || !note_damage(compactor, number)) {
+        return false;
+    }
+    if (table_set_damaged(table)) {
+        engine_event(store, STORE_EVENT_TABLE_DAMAGED,
+                     "%s (%s); the table is left as it is, see varve check", detail->text,
+                     err_text(err));
+    }
+    return true;
+}
+
+static uint64_t retry_delay_ms(unsigned failures)
+{
+    uint64_t delay_ms = ENGINE_RETRY_MS << (failures < 6 ? failures : 6);
+    return delay_ms < RETRY_MAX_MS ? delay_ms : RETRY_MAX_MS;
+}
+
+/* Drops what is under way. Returns whether something else may be due at once. */
+static bool fail(struct store *store, enum err err, const struct err_detail *detail)
+{
+    struct compactor *compactor = store->compactor;
+    struct table *damaged = compactor->running ? compaction_damaged(compactor->running) : NULL;
+    bool full = compactor->running && compaction_pick_of(compactor->running)->full;
+    bool left_alone = damaged && give_up_on(store, damaged, err, detail);
+
+    compaction_free(compactor->running);
+    compactor->running = NULL;
+    complete_requests(compactor, err);
+    if (left_alone || full) {
+        return true; /* the one is told, the other answered */
+    }
+    if (err == ERR_OUTCOME_UNKNOWN || err == ERR_READ_ONLY) {
+        return false; /* the manifest's failure was told */
+    }
+    compactor->retry_ms = engine_now_ms() + retry_delay_ms(compactor->failures++);
+    if (!(compactor->told & UINT64_C(1) << err)) {
+        compactor->told |= UINT64_C(1) << err;
+        engine_event(store, STORE_EVENT_BACKGROUND_FAILED,
+                     "a compaction in %s failed: %s%s%s; nothing is lost, it is tried again",
+                     store->dir_path, err_text(err), detail->text[0] ? ": " : "", detail->text);
+    }
+    return false;
+}
+
+static void succeed(struct store *store)
+{
+    struct compactor *compactor = store->compactor;
+    compaction_free(compactor->running);
+    compactor->running = NULL;
+    compactor->retry_ms = 0;
+    compactor->failures = 0;
+    compactor->told = 0;
+    compactor->unreadable = 0;
+    complete_requests(compactor, ERR_OK);
+}
+
+/* --- Steps --- */
+
+/* Writes wait while level 0 is too long, unless damage keeps it so for ever. */
+static void set_gate(struct store *store)
+{
+    rcu_door_lock();
+    size_t level0_tables = atomic_load(&store->view)->levels[0].n_tables;
+    rcu_door_unlock();
+    bool closed = level0_tables >= ENGINE_LEVEL0_STOP && !store->compactor->blocked;
+    bool was_closed = atomic_load(&store->gates) & ENGINE_GATE_LEVEL0;
+    if (closed != was_closed) {
+        engine_set_gate(store, ENGINE_GATE_LEVEL0, closed);
+    }
+}
+
+static enum err pick(struct store *store, const struct view *view, struct compaction_pick *ret_pick,
+                     uint64_t *ret_table_bytes, bool *ret_found)
+{
+    struct compactor *compactor = store->compactor;
+    struct compaction_shape shape;
+    compaction_shape_of(view, store->options.memtable_bytes, &shape);
+    *ret_table_bytes = shape.table_bytes;
+    atomic_store_explicit(&store->counters.compaction_debt_bytes, shape.debt_bytes,
+                          memory_order_relaxed);
+    compactor->full = take_requests(store, view->covered_seq, false);
+    if (compactor->full) {
+        return compaction_pick_full(view, ret_pick, ret_found);
+    }
+    return compaction_pick_due(view, &shape, &compactor->damage, ret_pick, ret_found,
+                               &compactor->blocked);
+}
+
+/* Begins what is due. False: nothing is. */
+static bool begin(struct store *store)
+{
+    struct compactor *compactor = store->compactor;
+    struct err_detail detail = {""};
+    struct compaction_pick picked;
+    uint64_t table_bytes;
+    bool found = false;
+
+    uint64_t swaps = atomic_load(&store->counters.view_swaps);
+    struct view *view = engine_view_acquire(store);
+    enum err err = pick(store, view, &picked, &table_bytes, &found);
+    view_release(view);
+    if (err == ERR_OK && found) {
+        err = compaction_new(store, &picked, table_bytes, &compactor->running);
+        if (err != ERR_OK) {
+            compaction_pick_release(&picked, store);
+        }
+    }
+    if (err != ERR_OK) {
+        return fail(store, err, &detail);
+    }
+    if (!found) {
+        compactor->seen_swaps = swaps;
+        bool answered = compactor->full != NULL;
+        complete_requests(compactor, ERR_OK); /* there was nothing to do for them */
+        return answered;
+    }
+    return true;
+}
+
+/* Sleeps as long as the given rate asks for. */
+static void pace(struct store *store, uint64_t bytes)
+{
+    struct compactor *compactor = store->compactor;
+    uint64_t rate = store->options.compaction_rate;
+    if (rate == 0 || store->options.manual) {
+        return;
+    }
+    uint64_t now_us = engine_now_us();
+    if (compactor->paid_until_us + BURST_US < now_us) {
+        compactor->paid_until_us = now_us - BURST_US;
+    }
+    compactor->paid_until_us += (uint64_t)((double)bytes * 1e6 / (double)rate);
+    while (compactor->paid_until_us > now_us && !stopping(store)) {
+        uint64_t wait_ms = (compactor->paid_until_us - now_us) / 1000 + 1;
+        sleeper_wait(&store->compaction_sleeper, stopping, store,
+                     wait_ms < PACE_SLEEP_MAX_MS ? wait_ms : PACE_SLEEP_MAX_MS);
+        now_us = engine_now_us();
+    }
+}
+
+static bool go_on(struct store *store)
+{
+    struct compactor *compactor = store->compactor;
+    struct err_detail detail = {""};
+    uint64_t slice_bytes = store->options.manual ? MANUAL_SLICE_BYTES : SLICE_BYTES;
+    uint64_t before_bytes = compaction_bytes(compactor->running);
+    bool done = false;
+
+    enum err err = compaction_work(compactor->running, slice_bytes, &done, &detail);
+    uint64_t bytes = compaction_bytes(compactor->running) - before_bytes;
+    if (err == ERR_OK && done) {
+        err = compaction_install(compactor->running);
+        if (err == ERR_OK) {
+            succeed(store);
+        }
+    }
+    if (err != ERR_OK) {
+        return fail(store, err, &detail);
+    }
+    pace(store, bytes);
+    return true;
+}
+
+static void drop_all(struct store *store, enum err err)
+{
+    struct compactor *compactor = store->compactor;
+    compaction_free(compactor->running);
+    compactor->running = NULL;
+    complete_requests(compactor, err);
+}
+
+bool engine_compaction_step(struct store *store)
+{
+    struct compactor *compactor = compactor_of(store);
+    if (!compactor) {
+        return false;
+    }
+    if (stopping(store)) {
+        drop_all(store, ERR_CLOSED);
+        return false;
+    }
+    if (atomic_load(&store->state) == STORE_READ_ONLY) {
+        drop_all(store, ERR_READ_ONLY);
+        return false;
+    }
+    set_gate(store);
+    if (compactor->running) {
+        engine_io_begin(pulse(store));
+        bool more = go_on(store);
+        engine_io_end(pulse(store));
+        return more;
+    }
+    if (compactor->retry_ms > engine_now_ms() && !store->options.manual) {
+        return false;
+    }
+    return begin(store);
+}
+
+void engine_compaction_close(struct store *store)
+{
+    struct compactor *compactor = store->compactor;
+    if (!compactor) {
+        return;
+    }
+    drop_all(store, ERR_CLOSED);
+    free(compactor->damage.numbers);
+    free(compactor);
+    store->compactor = NULL;
+}
+
+/* --- Thread --- */
+
+static bool has_work(void *arg)
+{
+    struct store *store = arg;
+    struct compactor *compactor = store->compactor;
+    if (stopping(store)) {
+        return true;
+    }
+    if (!compactor || atomic_load(&store->state) == STORE_READ_ONLY) {
+        return false;
+    }
+    if (compactor->retry_ms != 0) {
+        return engine_now_ms() >= compactor->retry_ms;
+    }
+    if (atomic_load(&store->counters.view_swaps) != compactor->seen_swaps) {
+        return true;
+    }
+    rcu_door_lock();
+    uint64_t covered_seq = atomic_load(&store->view)->covered_seq;
+    rcu_door_unlock();
+    return take_requests(store, covered_seq, true) != NULL;
+}
+
+static uint64_t sleep_ms(const struct compactor *compactor)
+{
+    if (!compactor) {
+        return ENGINE_RETRY_MS; /* there was no memory */
+    }
+    if (compactor->retry_ms == 0) {
+        return UINT64_MAX;
+    }
+    uint64_t now_ms = engine_now_ms();
+    return compactor->retry_ms > now_ms ? compactor->retry_ms - now_ms : 0;
+}
+
+void *engine_compaction_thread(void *arg)
+{
+    struct store *store = arg;
+    while (!stopping(store)) {
+        engine_busy_begin(pulse(store));
+        while (!stopping(store) && engine_compaction_step(store)) {
+        }
+        engine_busy_end(pulse(store));
+        if (!stopping(store)) {
+            sleeper_wait(&store->compaction_sleeper, has_work, store, sleep_ms(store->compactor));
+        }
+    }
+    return NULL;
+}

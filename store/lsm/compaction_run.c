@@ -1,0 +1,360 @@
+#include "store/lsm/compaction_run.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/lsm/engine.h"
+#include "store/lsm/files.h"
+
+struct output {
+    struct table_info info;
+    struct table *table; /* NULL: not opened yet */
+};
+
+enum phase { PHASE_MERGE, PHASE_SYNC, PHASE_VERIFY, PHASE_READY };
+
+struct compaction {
+    struct store *store;
+    struct compaction_pick pick;
+    uint64_t table_bytes;
+    uint64_t began_us;
+    enum phase phase;
+    bool started; /* the merge stands somewhere */
+    bool keep_outputs;
+    struct merge *merge;
+    struct table_writer *writer; /* NULL: no output is open */
+    struct output *outputs;
+    size_t n_outputs, room_outputs;
+    size_t n_verified;
+    uint64_t written_bytes; /* of the finished outputs */
+    uint64_t verified_bytes;
+    uint64_t dropped_markers;
+    size_t older_at[MANIFEST_LEVELS]; /* first older table that doesn't end before the key */
+    size_t below_at;                  /* the same in the level below the output level… */
+    uint64_t below_bytes; /* …whose tables that the open output has passed have so many bytes */
+};
+
+enum err compaction_new(struct store *store, struct compaction_pick *pick, uint64_t table_bytes,
+                        struct compaction **ret_compaction)
+{
+    struct compaction *compaction = calloc(1, sizeof *compaction);
+    if (!compaction) {
+        return ERR_NO_MEMORY;
+    }
+    compaction->store = store;
+    compaction->table_bytes = table_bytes;
+    compaction->began_us = engine_now_us();
+    if (pick->move) {
+        compaction->phase = PHASE_READY;
+    } else {
+        enum err err = merge_new_streams(store->dir, pick->runs, pick->n_runs, &compaction->merge);
+        if (err != ERR_OK) {
+            free(compaction);
+            return err;
+        }
+    }
+    compaction->pick = *pick;
+    *pick = (struct compaction_pick){.n_inputs = 0};
+    *ret_compaction = compaction;
+    return ERR_OK;
+}
+
+const struct compaction_pick *compaction_pick_of(const struct compaction *compaction)
+{
+    return &compaction->pick;
+}
+
+uint64_t compaction_bytes(const struct compaction *compaction)
+{
+    uint64_t bytes = compaction->written_bytes + compaction->verified_bytes;
+    if (compaction->merge) {
+        bytes += merge_read_bytes(compaction->merge);
+    }
+    if (compaction->writer) {
+        bytes += table_writer_bytes(compaction->writer);
+    }
+    return bytes;
+}
+
+struct table *compaction_damaged(const struct compaction *compaction)
+{
+    return compaction->merge ? merge_damaged(compaction->merge) : NULL;
+}
+
+/* --- What becomes of a key --- */
+
+static struct bytes key_bytes(const struct table_key *key)
+{
+    return bytes_of(key->data, key->size);
+}
+
+/* Moves *at on to the first table of the run that doesn't end before `key`; keys only ascend. */
+static void pass_tables(const struct merge_run *run, struct bytes key, size_t *at)
+{
+    while (*at < run->n_tables &&
+           bytes_compare(key_bytes(&table_info(run->tables[*at])->largest), key) < 0) {
+        (*at)++;
+    }
+}
+
+/* Whether a table below the output level may hold an older version of `key`. */
+static bool has_older(struct compaction *compaction, struct bytes key)
+{
+    for (uint32_t l = compaction->pick.output_level + 1; l < MANIFEST_LEVELS; l++) {
+        const struct merge_run *run = &compaction->pick.older[l];
+        size_t *at = &compaction->older_at[l];
+        pass_tables(run, key, at);
+        if (*at < run->n_tables &&
+            bytes_compare(key_bytes(&table_info(run->tables[*at])->smallest), key) <= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Counts what of the level below lies beside the open output. An output beside too much of it would
+ * be dear to merge later, so it ends. */
+static bool spans_too_much(struct compaction *compaction, struct bytes key)
+{
+    uint32_t below = compaction->pick.output_level + 1;
+    if (below == MANIFEST_LEVELS) {
+        return false;
+    }
+    const struct merge_run *run = &compaction->pick.older[below];
+    size_t before = compaction->below_at;
+    pass_tables(run, key, &compaction->below_at);
+    for (size_t i = before; i < compaction->below_at; i++) {
+        compaction->below_bytes += table_info(run->tables[i])->size_bytes;
+    }
+    return compaction->below_bytes > COMPACTION_LEVEL_FACTOR * compaction->table_bytes;
+}
+
+/* --- Outputs --- */
+
+static enum err open_output(struct compaction *compaction)
+{
+    struct store *store = compaction->store;
+    if (compaction->n_outputs == compaction->room_outputs) {
+        size_t room = 2 * compaction->room_outputs + 4;
+        struct output *grown = realloc(compaction->outputs, room * sizeof *grown);
+        if (!grown) {
+            return ERR_NO_MEMORY;
+        }
+        compaction->outputs = grown;
+        compaction->room_outputs = room;
+    }
+    compaction->below_bytes = 0;
+    return table_writer_new(store->dir, engine_new_number(store), store->store_id,
+                            engine_random_id(), &compaction->writer);
+}
+
+static enum err close_output(struct compaction *compaction)
+{
+    struct output output = {.table = NULL};
+    enum err err = table_writer_finish(compaction->writer, &output.info);
+    table_writer_free(compaction->writer); /* if it isn't finished, the file goes */
+    compaction->writer = NULL;
+    if (err != ERR_OK) {
+        return err;
+    }
+    compaction->outputs[compaction->n_outputs++] = output;
+    compaction->written_bytes += output.info.size_bytes;
+    return ERR_OK;
+}
+
+static enum err write_item(struct compaction *compaction, const struct merge_item *item)
+{
+    bool cut = spans_too_much(compaction, item->key);
+    if (item->record->kind == RECORD_DELETE && !has_older(compaction, item->key)) {
+        compaction->dropped_markers++;
+        return ERR_OK;
+    }
+    if (compaction->writer &&
+        (cut || table_writer_bytes(compaction->writer) >= compaction->table_bytes)) {
+        enum err err = close_output(compaction);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    if (!compaction->writer) {
+        enum err err = open_output(compaction);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return table_writer_add(compaction->writer, item->record);
+}
+
+/* --- The phases --- */
+
+static enum err merge_slice(struct compaction *compaction, uint64_t slice_bytes,
+                            struct err_detail *detail)
+{
+    struct merge *merge = compaction->merge;
+    uint64_t end_bytes = merge_read_bytes(merge) + slice_bytes;
+    enum err err = ERR_OK;
+    if (!compaction->started) {
+        compaction->started = true;
+        err = merge_seek(merge, bytes_of(NULL, 0), detail);
+    }
+    while (err == ERR_OK && merge_item(merge) && merge_read_bytes(merge) < end_bytes) {
+        err = write_item(compaction, merge_item(merge));
+        if (err == ERR_OK) {
+            err = merge_next(merge, detail);
+        }
+    }
+    if (err == ERR_OK && !merge_item(merge)) {
+        if (compaction->writer) {
+            err = close_output(compaction);
+        }
+        compaction->phase = compaction->n_outputs > 0 ? PHASE_SYNC : PHASE_READY;
+    }
+    return err;
+}
+
+/* Reads an output back, all of it: nothing that can't be read takes the place of what can. */
+static enum err verify_output(struct compaction *compaction, struct err_detail *detail)
+{
+    struct store *store = compaction->store;
+    struct output *output = &compaction->outputs[compaction->n_verified];
+    enum err err = table_open(store->dir, store->store_id, output->info.number, &output->info,
+                              &output->table, detail);
+    if (err == ERR_OK) {
+        err = table_verify(store->dir, output->table, NULL, NULL, detail);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    compaction->verified_bytes += output->info.size_bytes;
+    compaction->n_verified++;
+    if (compaction->n_verified == compaction->n_outputs) {
+        compaction->phase = PHASE_READY;
+    }
+    return ERR_OK;
+}
+
+enum err compaction_work(struct compaction *compaction, uint64_t slice_bytes, bool *ret_done,
+                         struct err_detail *detail)
+{
+    enum err err = ERR_OK;
+    switch (compaction->phase) {
+    case PHASE_MERGE:
+        err = merge_slice(compaction, slice_bytes, detail);
+        break;
+    case PHASE_SYNC:
+        err = vfs_dir_sync(compaction->store->dir);
+        if (err == ERR_OK) {
+            compaction->phase = PHASE_VERIFY;
+        }
+        break;
+    case PHASE_VERIFY:
+        err = verify_output(compaction, detail);
+        break;
+    case PHASE_READY:
+        break;
+    }
+    *ret_done = compaction->phase == PHASE_READY;
+    return err;
+}
+
+static void tell(const struct compaction *compaction, uint64_t read_bytes)
+{
+    const struct compaction_pick *pick = &compaction->pick;
+    struct counters *counters = &compaction->store->counters;
+    atomic_fetch_add_explicit(&counters->compactions, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters->compaction_read_bytes, read_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters->compaction_written_bytes, compaction->written_bytes,
+                              memory_order_relaxed);
+    if (pick->move) {
+        engine_event(compaction->store, STORE_EVENT_COMPACTED,
+                     "table %016" PRIx64 " moved from level %" PRIu32 " to %" PRIu32,
+                     table_info(pick->tables[0])->number, pick->level, pick->output_level);
+        return;
+    }
+    engine_event(compaction->store, STORE_EVENT_COMPACTED,
+                 "%s %" PRIu32 " to %" PRIu32 ": %zu tables, %" PRIu64
+                 " bytes became %zu tables, %" PRIu64 " bytes; %" PRIu64
+                 " delete markers went; %" PRIu64 " ms",
+                 pick->full ? "all levels from" : "level", pick->level, pick->output_level,
+                 pick->n_inputs, read_bytes, compaction->n_outputs, compaction->written_bytes,
+                 compaction->dropped_markers, (engine_now_us() - compaction->began_us) / 1000);
+}
+
+/* The edit's additions, each with a reference for the edit. */
+static struct engine_edit_table *additions(const struct compaction *compaction, size_t *ret_n)
+{
+    const struct compaction_pick *pick = &compaction->pick;
+    size_t n = pick->move ? 1 : compaction->n_outputs;
+    struct engine_edit_table *add = calloc(n + 1, sizeof *add);
+    for (size_t i = 0; add && i < n; i++) {
+        struct table *table = pick->move ? pick->tables[0] : compaction->outputs[i].table;
+        table_acquire(table);
+        add[i] = (struct engine_edit_table){.level = pick->output_level, .table = table};
+    }
+    *ret_n = n;
+    return add;
+}
+
+enum err compaction_install(struct compaction *compaction)
+{
+    struct store *store = compaction->store;
+    assert(compaction->phase == PHASE_READY);
+    size_t n_add;
+    struct engine_edit_table *add = additions(compaction, &n_add);
+    if (!add) {
+        return ERR_NO_MEMORY;
+    }
+    struct engine_edit edit = {.remove = compaction->pick.inputs,
+                               .n_remove = compaction->pick.n_inputs,
+                               .add = add,
+                               .n_add = n_add};
+    enum err err = engine_apply(store, &edit);
+    if (err == ERR_OK) {
+        compaction->keep_outputs = true;
+        tell(compaction, compaction->merge ? merge_read_bytes(compaction->merge) : 0);
+    } else {
+        compaction->keep_outputs = err == ERR_OUTCOME_UNKNOWN;
+        for (size_t i = 0; i < n_add; i++) {
+            bool last = table_release(add[i].table);
+            assert(!last);
+        }
+    }
+    free(add);
+    return err;
+}
+
+static void drop_output(struct compaction *compaction, struct output *output)
+{
+    struct store *store = compaction->store;
+    if (!output->table) {
+        if (!compaction->keep_outputs) {
+            char name[FILES_NAME_BYTES];
+            files_name(FILE_TABLE, output->info.number, name);
+            (void)!vfs_unlink(store->dir, name); /* else it goes at the next open */
+        }
+        return;
+    }
+    if (!compaction->keep_outputs) {
+        table_set_obsolete(output->table);
+    }
+    if (table_release(output->table)) {
+        engine_reap_table(store, output->table);
+    }
+}
+
+void compaction_free(struct compaction *compaction)
+{
+    if (!compaction) {
+        return;
+    }
+    merge_free(compaction->merge);
+    table_writer_free(compaction->writer);
+    for (size_t i = 0; i < compaction->n_outputs; i++) {
+        drop_output(compaction, &compaction->outputs[i]);
+    }
+    free(compaction->outputs);
+    compaction_pick_release(&compaction->pick, compaction->store);
+    free(compaction);
+}
