@@ -50,6 +50,13 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
+/* True if all of them are 0. */
+static inline bool bytes_are_zero(const void *data, size_t size)
+{
+    const uint8_t *at = data;
+    return size == 0 || (at[0] == 0 && memcmp(at, at + 1, size - 1) == 0);
+}
+
 /* The first 8 bytes as a number that orders as the bytes do (shorter runs are filled with 0). */
 static inline uint64_t bytes_prefix(struct bytes b)
 {

@@ -409,10 +409,8 @@ static bool take_table(struct bytes *rest, struct manifest_table *ret_table)
         !take_key(&at, entry.largest_size, &ret_table->info.largest)) {
         return false;
     }
-    for (; at < begin + whole; at++) {
-        if (*at != 0) {
-            return false;
-        }
+    if (!bytes_are_zero(at, (size_t)(begin + whole - at))) {
+        return false;
     }
     *rest = bytes_of(begin + whole, rest->size - whole);
     return true;

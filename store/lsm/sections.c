@@ -107,16 +107,6 @@ void section_reader_init(struct section_reader *reader, struct bytes run, uint64
     *reader = (struct section_reader){.data = run.data, .size = run.size, .file_id = file_id};
 }
 
-static bool is_zero(const uint8_t *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        if (data[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 enum err section_next(struct section_reader *reader, struct section *ret_section)
 {
     const uint8_t *section = reader->data + reader->at;
@@ -138,7 +128,7 @@ enum err section_next(struct section_reader *reader, struct section *ret_section
     uint32_t tag = load_u32(section + TAG_AT);
     if (load_u32(section + CHECKSUM_AT) != section_checksum(section, whole, reader->file_id) ||
         tag <= reader->last_tag ||
-        !is_zero(section + SECTION_HEADER_BYTES + contents, align8(contents) - contents)) {
+        !bytes_are_zero(section + SECTION_HEADER_BYTES + contents, align8(contents) - contents)) {
         return ERR_CORRUPT;
     }
     *ret_section = (struct section){

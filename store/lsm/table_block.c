@@ -138,12 +138,9 @@ enum block_fault block_verify(struct block block, const struct index_entry *entr
     if (block_checksum(file_id, entry->offset, checksums, block.records, tail) != entry->checksum) {
         return BLOCK_BAD_CHECKSUM;
     }
-    for (uint64_t i = UINT64_C(3) * block.records; i < block_tail_bytes(block.records); i++) {
-        if (tail[i] != 0) {
-            return BLOCK_BAD_TAIL;
-        }
-    }
-    return BLOCK_OK;
+    uint64_t used = UINT64_C(3) * block.records;
+    return bytes_are_zero(tail + used, block_tail_bytes(block.records) - used) ? BLOCK_OK
+                                                                               : BLOCK_BAD_TAIL;
 }
 
 /* --- Finding ---------------------------------------------------------------------------------- */

@@ -33,16 +33,6 @@ bool table_info_is_plausible(const struct table_info *info)
            bytes_compare(table_key_bytes(&info->smallest), table_key_bytes(&info->largest)) <= 0;
 }
 
-static bool is_zero(const uint8_t *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        if (data[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* --- Through ordinary reads ------------------------------------------------------------------- */
 
 /* A table on its way to being open. */
@@ -89,7 +79,7 @@ static enum err check_header(const struct opening *opening, uint64_t store_id,
     if (err) {
         return err;
     }
-    if (!is_zero(page + sizeof *ret_header, sizeof page - sizeof *ret_header)) {
+    if (!bytes_are_zero(page + sizeof *ret_header, sizeof page - sizeof *ret_header)) {
         return corrupt(opening, sizeof *ret_header, "bytes behind the header aren't zero");
     }
     return ERR_OK;
@@ -350,8 +340,8 @@ static const char *lay_out_index(struct table *table)
     table->entries = (const struct index_entry *)(table->prefixes + header.blocks);
     table->separators = (const uint8_t *)(table->entries + header.blocks);
     table->separator_bytes = header.separator_bytes;
-    return is_zero(table->separators + header.separator_bytes,
-                   align8(header.separator_bytes) - header.separator_bytes)
+    return bytes_are_zero(table->separators + header.separator_bytes,
+                          align8(header.separator_bytes) - header.separator_bytes)
                ? NULL
                : "the index ends with bytes that aren't zero";
 }

@@ -153,16 +153,6 @@ static enum block_fault verify_values(struct block block)
     return BLOCK_OK;
 }
 
-static bool is_zero(const uint8_t *data, uint64_t size)
-{
-    for (uint64_t i = 0; i < size; i++) {
-        if (data[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Under the guard for the separators' sake, which lie in the map. */
 static enum block_fault verify_block(struct table *table, void *arg, volatile uint64_t *at)
 {
@@ -195,7 +185,7 @@ static enum err read_block(struct table *table, struct block_read *read,
     }
     read->block = block_of(read->data + gap, &read->entry);
     *ret_fault =
-        is_zero(read->data, gap) ? table_guarded(table, verify_block, read) : BLOCK_BAD_GAP;
+        bytes_are_zero(read->data, gap) ? table_guarded(table, verify_block, read) : BLOCK_BAD_GAP;
     return ERR_OK;
 }
 
@@ -413,7 +403,7 @@ static enum err verify_gaps(struct verification *verification)
         uint64_t size = table_region_begin(end) - end;
         size_t got;
         enum err err = vfs_read(verification->window.file, end, gap, size, &got);
-        if (!err && (got < size || !is_zero(gap, size))) {
+        if (!err && (got < size || !bytes_are_zero(gap, size))) {
             err = ERR_CORRUPT;
         }
         if (err) {
