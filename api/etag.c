@@ -25,15 +25,19 @@ bool etag_take(struct span *text, struct etag *ret_etag)
     const char *opaque;
     struct etag etag = {.weak = end - at >= 2 && at[0] == 'W' && at[1] == '/'};
 
-    if (etag.weak)
+    if (etag.weak) {
         at += 2;
-    if (at == end || *at != '"')
+    }
+    if (at == end || *at != '"') {
         return false;
+    }
     opaque = ++at;
-    while (at < end && is_tag_byte(*at))
+    while (at < end && is_tag_byte(*at)) {
         at++;
-    if (at == end || *at != '"')
+    }
+    if (at == end || *at != '"') {
         return false;
+    }
     etag.ours = store_version_parse(bytes_of(opaque, (size_t)(at - opaque)), &etag.version);
     *text = span_of(at + 1, (size_t)(end - at - 1));
     *ret_etag = etag;

@@ -57,8 +57,9 @@ static void put_number(char *at, unsigned digits, int64_t number)
 
 static int64_t clamp_s(int64_t unix_s)
 {
-    if (unix_s < FIRST_S)
+    if (unix_s < FIRST_S) {
         return FIRST_S;
+    }
     return unix_s > LAST_S ? LAST_S : unix_s;
 }
 
@@ -188,8 +189,9 @@ static void weekday(struct reader *reader, bool *ret_full)
     for (size_t i = 0; i < 7; i++) {
         size_t len = strlen(day_names[i]);
 
-        if (left < 3 || memcmp(reader->at, day_names[i], 3) != 0)
+        if (left < 3 || memcmp(reader->at, day_names[i], 3) != 0) {
             continue;
+        }
         *ret_full = left >= len && memcmp(reader->at, day_names[i], len) == 0;
         reader->at += *ret_full ? len : 3;
         return;
@@ -207,8 +209,9 @@ static int64_t time_of_day(struct reader *reader)
     minutes = number(reader, 2);
     expect(reader, ":");
     seconds = number(reader, 2);
-    if (hours > 23 || minutes > 59 || seconds > 60) /* 60: a leap second */
+    if (hours > 23 || minutes > 59 || seconds > 60) { /* 60: a leap second */
         reader->ok = false;
+    }
     return hours * 3600 + minutes * 60 + seconds;
 }
 
@@ -250,8 +253,9 @@ static int64_t read_rfc850(struct reader *reader, int64_t now_s, struct date *da
     date->month = month(reader);
     expect(reader, "-");
     date->year = number(reader, 2) + this_year - this_year % 100;
-    if (date->year > this_year + 50)
+    if (date->year > this_year + 50) {
         date->year -= 100;
+    }
     expect(reader, " ");
     second = time_of_day(reader);
     expect(reader, " GMT");
@@ -285,14 +289,16 @@ bool httpdate_parse(const char *text, size_t len, int64_t now_s, int64_t *ret_un
     int64_t second;
 
     weekday(&reader, &full);
-    if (full)
+    if (full) {
         second = read_rfc850(&reader, now_s, &date);
-    else if (reader.at < reader.end && *reader.at == ',')
+    } else if (reader.at < reader.end && *reader.at == ',') {
         second = read_preferred(&reader, &date);
-    else
+    } else {
         second = read_asctime(&reader, &date);
-    if (!reader.ok || reader.at != reader.end || !date_exists(date))
+    }
+    if (!reader.ok || reader.at != reader.end || !date_exists(date)) {
         return false;
+    }
     *ret_unix_s = days_from_date(date) * DAY_S + second;
     return true;
 }

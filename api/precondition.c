@@ -39,10 +39,12 @@ static enum problem add_tag(struct tag_list *list, struct etag tag)
         size_t room = 2 * list->count;
         struct etag *heap = reallocarray(list->heap, room, sizeof(*heap));
 
-        if (heap == NULL)
+        if (heap == NULL) {
             return PROBLEM_OUT_OF_MEMORY;
-        if (list->heap == NULL)
+        }
+        if (list->heap == NULL) {
             memcpy(heap, list->few, list->count * sizeof(*heap));
+        }
         list->heap = heap;
         list->room = room;
     }
@@ -57,8 +59,9 @@ static bool is_space(char c)
 
 static void skip(struct span *text, bool commas_too)
 {
-    while (text->len > 0 && (is_space(text->at[0]) || (commas_too && text->at[0] == ',')))
+    while (text->len > 0 && (is_space(text->at[0]) || (commas_too && text->at[0] == ','))) {
         *text = span_of(text->at + 1, text->len - 1);
+    }
 }
 
 static enum problem add_line(struct tag_list *list, struct span text)
@@ -77,18 +80,21 @@ static enum problem add_line(struct tag_list *list, struct span text)
     for (skip(&text, true); text.len > 0; skip(&text, true)) {
         struct etag tag;
 
-        if (!etag_take(&text, &tag))
+        if (!etag_take(&text, &tag)) {
             return PROBLEM_MALFORMED_PRECONDITION;
+        }
         found = true;
         if (tag.ours) {
             enum problem problem = add_tag(list, tag);
 
-            if (problem != PROBLEM_NONE)
+            if (problem != PROBLEM_NONE) {
                 return problem;
+            }
         }
         skip(&text, false);
-        if (text.len > 0 && text.at[0] != ',')
+        if (text.len > 0 && text.at[0] != ',') {
             return PROBLEM_MALFORMED_PRECONDITION;
+        }
     }
     return found && !list->any ? PROBLEM_NONE : PROBLEM_MALFORMED_PRECONDITION;
 }
@@ -121,11 +127,13 @@ static bool matches(const struct tag_list *list, const struct store_current *cur
 {
     const struct etag *tag = tags(list);
 
-    if (!current->exists || list->any)
+    if (!current->exists || list->any) {
         return current->exists;
+    }
     for (size_t i = 0; i < list->count; i++) {
-        if (store_version_equal(tag[i].version, current->version) && !(strongly && tag[i].weak))
+        if (store_version_equal(tag[i].version, current->version) && !(strongly && tag[i].weak)) {
             return true;
+        }
     }
     return false;
 }
@@ -137,18 +145,21 @@ enum precondition_verdict precondition_decide(const struct precondition *precond
     bool read = method == PRECONDITION_READ;
     int64_t modified_s = (int64_t)(current->modified_ms / 1000);
 
-    if (!current->exists && method != PRECONDITION_WRITE)
+    if (!current->exists && method != PRECONDITION_WRITE) {
         return PRECONDITION_PROCEED;
+    }
     if (precondition->if_match.present) {
-        if (!matches(&precondition->if_match, current, true))
+        if (!matches(&precondition->if_match, current, true)) {
             return PRECONDITION_FAILED;
+        }
     } else if (precondition->has_unmodified_since && current->exists &&
                modified_s > precondition->unmodified_since_s) {
         return PRECONDITION_FAILED;
     }
     if (precondition->if_none_match.present) {
-        if (matches(&precondition->if_none_match, current, false))
+        if (matches(&precondition->if_none_match, current, false)) {
             return read ? PRECONDITION_NOT_MODIFIED : PRECONDITION_FAILED;
+        }
     } else if (read && precondition->has_modified_since &&
                modified_s <= precondition->modified_since_s) {
         return PRECONDITION_NOT_MODIFIED;

@@ -73,10 +73,12 @@ char *problem_body(enum problem problem, const struct problem_occurrence *occurr
                                               json_integer((json_int_t)occurrence->limit));
     }
     failed |= set_text(object, "request_id", occurrence->request_id);
-    if (failed == 0)
+    if (failed == 0) {
         text = json_dumps(object, JSON_COMPACT);
+    }
     json_decref(object);
-    if (text != NULL)
+    if (text != NULL) {
         *ret_len = strlen(text);
+    }
     return text;
 }

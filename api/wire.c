@@ -34,18 +34,21 @@ static bool is_tchar(char c)
 static bool is_token(struct span text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        if (!is_tchar(text.at[i]))
+        if (!is_tchar(text.at[i])) {
             return false;
+        }
     }
     return text.len > 0;
 }
 
 static struct span trimmed(struct span text)
 {
-    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t'))
+    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t')) {
         text = span_of(text.at + 1, text.len - 1);
-    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
+    }
+    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t')) {
         text.len--;
+    }
     return text;
 }
 
@@ -60,16 +63,19 @@ enum wire_field wire_field(struct wire *wire, struct span name, struct span valu
         struct wire_value *field = &wire->fields[i];
 
         if ((names[i].name[0] | 0x20) != (name.at[0] | 0x20) || name.len < names[i].len ||
-            strncasecmp(names[i].name, name.at, names[i].len) != 0)
+            strncasecmp(names[i].name, name.at, names[i].len) != 0) {
             continue;
+        }
         if (name.len == names[i].len) {
-            if (field->count++ == 0)
+            if (field->count++ == 0) {
                 field->first = i == WIRE_TRANSFER_ENCODING ? value : trimmed(value);
+            }
             return (enum wire_field)i;
         }
-        if (names[i].guarded)
+        if (names[i].guarded) {
             wire->bad_name = "Send no header field whose name begins like one that matters here, "
                              "and none that is folded over two lines.";
+        }
     }
     return WIRE_OTHER;
 }
@@ -80,10 +86,12 @@ static struct span host_of(struct span authority)
     const char *bracket = NULL;
     const char *colon;
 
-    if (authority.len > 0 && authority.at[0] == '[')
+    if (authority.len > 0 && authority.at[0] == '[') {
         bracket = memchr(authority.at, ']', authority.len);
-    if (bracket != NULL)
+    }
+    if (bracket != NULL) {
         return span_of(authority.at, (size_t)(bracket + 1 - authority.at));
+    }
     colon = memchr(authority.at, ':', authority.len);
     return colon == NULL ? authority : span_of(authority.at, (size_t)(colon - authority.at));
 }
@@ -93,11 +101,13 @@ static bool port_is_number(struct span authority, struct span host)
     const char *at = authority.at + host.len;
     size_t left = authority.len - host.len;
 
-    if (left == 0)
+    if (left == 0) {
         return true;
+    }
     for (size_t i = 1; i < left; i++) {
-        if (at[i] < '0' || at[i] > '9')
+        if (at[i] < '0' || at[i] > '9') {
             return false;
+        }
     }
     return at[0] == ':';
 }
@@ -109,16 +119,20 @@ static bool is_loopback_address(struct span host)
     struct in6_addr v6;
     bool brackets = host.len >= 2 && host.at[0] == '[';
 
-    if (brackets)
+    if (brackets) {
         host = span_of(host.at + 1, host.len - 2);
-    if (host.len >= sizeof(text))
+    }
+    if (host.len >= sizeof(text)) {
         return false;
+    }
     memcpy(text, host.at, host.len);
     text[host.len] = '\0';
-    if (!brackets)
+    if (!brackets) {
         return inet_pton(AF_INET, text, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127;
-    if (inet_pton(AF_INET6, text, &v6) != 1)
+    }
+    if (inet_pton(AF_INET6, text, &v6) != 1) {
         return false;
+    }
     return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
 }
 
@@ -126,13 +140,16 @@ static bool is_local_host(struct span authority, const char *const *host_names)
 {
     struct span host = host_of(authority);
 
-    if (!port_is_number(authority, host))
+    if (!port_is_number(authority, host)) {
         return false;
-    if (span_is_nocase(host, "localhost") || is_loopback_address(host))
+    }
+    if (span_is_nocase(host, "localhost") || is_loopback_address(host)) {
         return true;
+    }
     for (; host_names != NULL && *host_names != NULL; host_names++) {
-        if (span_is_nocase(host, *host_names))
+        if (span_is_nocase(host, *host_names)) {
             return true;
+        }
     }
     return false;
 }
@@ -143,8 +160,9 @@ static struct span without_default_port(struct span authority, bool https)
     const char *port = https ? ":443" : ":80";
     size_t len = strlen(port);
 
-    if (authority.len >= len && memcmp(authority.at + authority.len - len, port, len) == 0)
+    if (authority.len >= len && memcmp(authority.at + authority.len - len, port, len) == 0) {
         authority.len -= len;
+    }
     return authority;
 }
 
@@ -157,8 +175,9 @@ static bool is_own_origin(const struct wire_value *origin, struct span authority
     bool http = rest.len > 7 && strncasecmp(rest.at, "http://", 7) == 0;
     size_t scheme_len = https ? 8 : 7;
 
-    if (origin->count != 1 || (!http && !https) || authority.len == 0)
+    if (origin->count != 1 || (!http && !https) || authority.len == 0) {
         return false;
+    }
     rest = without_default_port(span_of(rest.at + scheme_len, rest.len - scheme_len), https);
     authority = without_default_port(authority, https);
     return rest.len == authority.len && strncasecmp(rest.at, authority.at, rest.len) == 0;
@@ -185,12 +204,14 @@ static const struct wire_refusal pass = {.problem = PROBLEM_NONE};
 
 static struct wire_refusal check_target(const struct wire_line *line)
 {
-    if (line->target_cut)
+    if (line->target_cut) {
         return refuse_and_close(WIRE_OTHER, "Write a zero byte in the target as %00.");
+    }
     for (size_t i = 0; i < line->target.len; i++) {
-        if (line->target.at[i] < 0x21 || line->target.at[i] > 0x7E)
+        if (line->target.at[i] < 0x21 || line->target.at[i] > 0x7E) {
             return refuse_and_close(WIRE_OTHER, "Percent-encode all bytes of the target that are "
                                                 "not printable ASCII, and spaces.");
+        }
     }
     return pass;
 }
@@ -201,27 +222,34 @@ static struct wire_refusal check_framing(const struct wire *wire, const struct w
     const struct wire_value *length = &wire->fields[WIRE_CONTENT_LENGTH];
     const struct wire_value *coding = &wire->fields[WIRE_TRANSFER_ENCODING];
 
-    if (wire->bad_name != NULL)
+    if (wire->bad_name != NULL) {
         return refuse_and_close(WIRE_OTHER, wire->bad_name);
-    if (length->count > 1)
+    }
+    if (length->count > 1) {
         return refuse_and_close(WIRE_CONTENT_LENGTH, "Send Content-Length once.");
-    if (length->count > 0 && coding->count > 0)
+    }
+    if (length->count > 0 && coding->count > 0) {
         return refuse_and_close(WIRE_CONTENT_LENGTH,
                                 "Send either Content-Length or Transfer-Encoding.");
-    for (size_t i = 0; i < length->first.len; i++) {
-        if (length->first.at[i] < '0' || length->first.at[i] > '9')
-            return refuse_and_close(WIRE_CONTENT_LENGTH, "Send Content-Length as digits only.");
     }
-    if (coding->count > 0 && line->http_1_0)
+    for (size_t i = 0; i < length->first.len; i++) {
+        if (length->first.at[i] < '0' || length->first.at[i] > '9') {
+            return refuse_and_close(WIRE_CONTENT_LENGTH, "Send Content-Length as digits only.");
+        }
+    }
+    if (coding->count > 0 && line->http_1_0) {
         return refuse_and_close(WIRE_TRANSFER_ENCODING,
                                 "Send Content-Length: HTTP/1.0 has no Transfer-Encoding.");
+    }
     /* Compared with spaces and all, as libmicrohttpd does: otherwise it reads until the end. */
-    if (coding->count > 1 || (coding->count == 1 && !span_is_nocase(coding->first, "chunked")))
+    if (coding->count > 1 || (coding->count == 1 && !span_is_nocase(coding->first, "chunked"))) {
         return refuse_and_close(WIRE_TRANSFER_ENCODING,
                                 "The only Transfer-Encoding understood here is chunked.");
+    }
     if (wire->fields[WIRE_HOST].count > 1 ||
-        (wire->fields[WIRE_HOST].count == 0 && !line->http_1_0))
+        (wire->fields[WIRE_HOST].count == 0 && !line->http_1_0)) {
         return refuse_and_close(WIRE_HOST, "Send Host exactly once.");
+    }
     return pass;
 }
 
@@ -236,8 +264,9 @@ static struct span effective_authority(const struct wire *wire, const struct wir
 {
     struct target target;
 
-    if (target_split(line->target, &target) == PROBLEM_NONE && target.authority.at != NULL)
+    if (target_split(line->target, &target) == PROBLEM_NONE && target.authority.at != NULL) {
         return target.authority;
+    }
     return wire->fields[WIRE_HOST].first;
 }
 
@@ -250,11 +279,13 @@ static struct wire_refusal check_browser(const struct wire *wire, const struct w
     struct span authority = effective_authority(wire, line);
     bool named = authority.at != NULL;
 
-    if (policy->local_hosts_only && named && !is_local_host(authority, policy->host_names))
+    if (policy->local_hosts_only && named && !is_local_host(authority, policy->host_names)) {
         return refuse(PROBLEM_MISDIRECTED, WIRE_HOST, NULL);
+    }
     if (wire_has(wire, WIRE_ORIGIN) && !is_safe(line->method) &&
-        !is_own_origin(&wire->fields[WIRE_ORIGIN], authority))
+        !is_own_origin(&wire->fields[WIRE_ORIGIN], authority)) {
         return refuse(PROBLEM_CROSS_SITE, WIRE_ORIGIN, NULL);
+    }
     return pass;
 }
 
@@ -263,12 +294,15 @@ static struct wire_refusal check_unbuilt(const struct wire *wire, const struct w
 {
     static const char no_ttl[] = "Values don't expire in this version: leave the field out.";
 
-    if (wire_has(wire, WIRE_VARVE_TTL))
+    if (wire_has(wire, WIRE_VARVE_TTL)) {
         return refuse(PROBLEM_UNKNOWN_PARAMETER, WIRE_VARVE_TTL, no_ttl);
-    if (wire_has(wire, WIRE_X_TTL))
+    }
+    if (wire_has(wire, WIRE_X_TTL)) {
         return refuse(PROBLEM_UNKNOWN_PARAMETER, WIRE_X_TTL, no_ttl);
-    if (wire_has(wire, WIRE_CONTENT_RANGE) && span_is(line->method, "PUT"))
+    }
+    if (wire_has(wire, WIRE_CONTENT_RANGE) && span_is(line->method, "PUT")) {
         return refuse(PROBLEM_CONTENT_RANGE, WIRE_CONTENT_RANGE, NULL);
+    }
     return pass;
 }
 
@@ -292,13 +326,17 @@ struct wire_refusal wire_check(const struct wire *wire, const struct wire_line *
 {
     struct wire_refusal refusal = check_target(line);
 
-    if (refusal.problem == PROBLEM_NONE)
+    if (refusal.problem == PROBLEM_NONE) {
         refusal = check_framing(wire, line);
-    if (refusal.problem == PROBLEM_NONE)
+    }
+    if (refusal.problem == PROBLEM_NONE) {
         refusal = check_limits(wire, line, policy);
-    if (refusal.problem == PROBLEM_NONE)
+    }
+    if (refusal.problem == PROBLEM_NONE) {
         refusal = check_browser(wire, line, policy);
-    if (refusal.problem == PROBLEM_NONE)
+    }
+    if (refusal.problem == PROBLEM_NONE) {
         refusal = check_unbuilt(wire, line);
+    }
     return refusal;
 }

@@ -48,8 +48,9 @@ static void gives_back_any_bytes(void **state)
         size_t len = (size_t)rand_r(&seed) % sizeof(bytes);
         size_t back_len;
 
-        for (size_t i = 0; i < len; i++)
+        for (size_t i = 0; i < len; i++) {
             bytes[i] = (uint8_t)rand_r(&seed);
+        }
         base64url_encode(bytes, len, text);
         assert_true(base64url_decode(text, base64url_text_len(len), back, &back_len));
         assert_int_equal(back_len, len);
@@ -79,8 +80,9 @@ static void refuses_what_is_not_canonical(void **state)
         uint8_t out[16];
         size_t len;
 
-        if (base64url_decode(others[i], strlen(others[i]), out, &len))
+        if (base64url_decode(others[i], strlen(others[i]), out, &len)) {
             fail_msg("took \"%s\"", others[i]);
+        }
     }
 }
 

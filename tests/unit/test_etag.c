@@ -45,8 +45,9 @@ static void takes_one_tag_and_leaves_the_rest(void **state)
         assert_int_equal(etag.weak, cases[i].weak);
         assert_int_equal(etag.ours, cases[i].ours);
         assert_true(span_is(text, cases[i].rest));
-        if (etag.ours)
+        if (etag.ours) {
             assert_true(store_version_equal(etag.version, (struct store_version){0xAB, 0x1F}));
+        }
     }
 }
 
@@ -62,8 +63,9 @@ static void refuses_what_is_no_tag(void **state)
         struct span text = span_of(others[i], strlen(others[i]));
         struct etag etag;
 
-        if (etag_take(&text, &etag))
+        if (etag_take(&text, &etag)) {
             fail_msg("took %s", others[i]);
+        }
         assert_ptr_equal(text.at, others[i]);
     }
 }

@@ -105,8 +105,9 @@ static void reads_edges_of_the_calendar(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         int64_t second = 0;
 
-        if (!httpdate_parse(cases[i].text, strlen(cases[i].text), NOW_S, &second))
+        if (!httpdate_parse(cases[i].text, strlen(cases[i].text), NOW_S, &second)) {
             fail_msg("refused %s", cases[i].text);
+        }
         assert_int_equal(second, cases[i].second);
     }
 }
@@ -150,8 +151,9 @@ static void refuses_what_is_no_date(void **state)
         char *exact = strdup(others[i]); /* so that a sanitizer sees a read beyond the end */
 
         assert_non_null(exact);
-        if (httpdate_parse(exact, strlen(exact), NOW_S, &second))
+        if (httpdate_parse(exact, strlen(exact), NOW_S, &second)) {
             fail_msg("took \"%s\"", others[i]);
+        }
         free(exact);
     }
 }

@@ -44,11 +44,13 @@ static void splits_every_form_of_target(void **state)
         assert_int_equal(target_split(text_span(cases[i].raw), &target), PROBLEM_NONE);
         assert_true(span_is(target.path, cases[i].path));
         assert_int_equal(target.query.at != NULL, cases[i].query != NULL);
-        if (cases[i].query != NULL)
+        if (cases[i].query != NULL) {
             assert_true(span_is(target.query, cases[i].query));
+        }
         assert_int_equal(target.authority.at != NULL, cases[i].authority != NULL);
-        if (cases[i].authority != NULL)
+        if (cases[i].authority != NULL) {
             assert_true(span_is(target.authority, cases[i].authority));
+        }
     }
 }
 
@@ -62,8 +64,9 @@ static void refuses_other_targets(void **state)
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         struct target target;
 
-        if (target_split(text_span(others[i]), &target) != PROBLEM_MALFORMED_REQUEST)
+        if (target_split(text_span(others[i]), &target) != PROBLEM_MALFORMED_REQUEST) {
             fail_msg("took \"%s\"", others[i]);
+        }
     }
 }
 
@@ -130,8 +133,9 @@ static void refuses_bad_escapes(void **state)
         struct span key;
 
         assert_non_null(exact);
-        if (key_from_path(span_of(exact, strlen(others[i])), out, &key) != PROBLEM_MALFORMED_KEY)
+        if (key_from_path(span_of(exact, strlen(others[i])), out, &key) != PROBLEM_MALFORMED_KEY) {
             fail_msg("took \"%s\"", others[i]);
+        }
         free(exact);
     }
 }
@@ -144,8 +148,9 @@ static void keys_have_1_to_1024_bytes(void **state)
     struct span key;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(raw); i += 3)
+    for (size_t i = 0; i < sizeof(raw); i += 3) {
         memcpy(raw + i, "%41", 3);
+    }
     memset(text64, 'A', sizeof(text64));
 
     assert_int_equal(key_from_path(span_of(raw, 0), out, &key), PROBLEM_EMPTY_KEY);
@@ -222,15 +227,17 @@ static void knows_utf8(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         assert_true(key_is_utf8(text_span(good[i])));
+    }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char *exact = malloc(strlen(bad[i]));
 
         assert_non_null(exact);
         memcpy(exact, bad[i], strlen(bad[i]));
-        if (key_is_utf8(span_of(exact, strlen(bad[i]))))
+        if (key_is_utf8(span_of(exact, strlen(bad[i])))) {
             fail_msg("took case %zu", i);
+        }
         free(exact);
     }
     assert_true(key_is_utf8(span_of("\0a", 2)));
@@ -274,10 +281,12 @@ static void reads_the_parameters_that_a_route_knows(void **state)
         assert_int_equal(parse(cases[i].query, known, &name), PROBLEM_NONE);
         assert_int_equal(known[0].value.at != NULL, cases[i].prefix != NULL);
         assert_int_equal(known[1].value.at != NULL, cases[i].limit != NULL);
-        if (cases[i].prefix != NULL)
+        if (cases[i].prefix != NULL) {
             assert_true(span_is(known[0].value, cases[i].prefix));
-        if (cases[i].limit != NULL)
+        }
+        if (cases[i].limit != NULL) {
             assert_true(span_is(known[1].value, cases[i].limit));
+        }
     }
 }
 
@@ -326,8 +335,9 @@ static void reads_numbers_within_bounds(void **state)
     assert_true(number_parse(text_span("18446744073709551615"), 0, UINT64_MAX, &number));
     assert_true(number == UINT64_MAX);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (number_parse(text_span(others[i]), 1, 10, &number))
+        if (number_parse(text_span(others[i]), 1, 10, &number)) {
             fail_msg("took \"%s\"", others[i]);
+        }
     }
 }
 

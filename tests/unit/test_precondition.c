@@ -39,14 +39,18 @@ static enum problem parse(struct precondition *precondition, const struct fields
     enum problem problem = PROBLEM_NONE;
 
     precondition_init(precondition);
-    if (fields->if_match != NULL)
+    if (fields->if_match != NULL) {
         problem = precondition_if_match(precondition, text_span(fields->if_match));
-    if (problem == PROBLEM_NONE && fields->if_none_match != NULL)
+    }
+    if (problem == PROBLEM_NONE && fields->if_none_match != NULL) {
         problem = precondition_if_none_match(precondition, text_span(fields->if_none_match));
-    if (fields->modified_since != NULL)
+    }
+    if (fields->modified_since != NULL) {
         precondition_modified_since(precondition, text_span(fields->modified_since), NOW_S);
-    if (fields->unmodified_since != NULL)
+    }
+    if (fields->unmodified_since != NULL) {
         precondition_unmodified_since(precondition, text_span(fields->unmodified_since), NOW_S);
+    }
     return problem;
 }
 
@@ -145,8 +149,9 @@ static void decides_as_rfc_9110_says(void **state)
         assert_int_equal(parse(&precondition, &cases[i].fields), PROBLEM_NONE);
         verdict = precondition_decide(&precondition, (enum precondition_method)cases[i].method,
                                       cases[i].current);
-        if (verdict != cases[i].verdict)
+        if (verdict != cases[i].verdict) {
             fail_msg("case %zu: %d instead of %d", i, verdict, cases[i].verdict);
+        }
         precondition_release(&precondition);
     }
 }
@@ -183,8 +188,9 @@ static void a_malformed_list_is_no_list(void **state)
         if (parse(&precondition, &(struct fields){.if_match = others[i]}) !=
                 PROBLEM_MALFORMED_PRECONDITION ||
             parse(&precondition, &(struct fields){.if_none_match = others[i]}) !=
-                PROBLEM_MALFORMED_PRECONDITION)
+                PROBLEM_MALFORMED_PRECONDITION) {
             fail_msg("took \"%s\"", others[i]);
+        }
         precondition_release(&precondition);
     }
 }
@@ -221,8 +227,9 @@ static void a_list_may_be_long(void **state)
     size_t len = 0;
 
     (void)state;
-    for (unsigned i = 0; i < COUNT; i++)
+    for (unsigned i = 0; i < COUNT; i++) {
         len += (size_t)snprintf(text + len, sizeof(text) - len, "\"00000000000000aa-%x\", ", i + 1);
+    }
     for (unsigned number = 0; number <= COUNT + 1; number++) {
         struct store_current current = {.exists = true, .version = {0xAA, number}};
 

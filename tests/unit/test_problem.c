@@ -25,8 +25,9 @@ static void every_problem_is_complete_and_has_its_own_type(void **state)
         assert_true(kind->status >= 400 && kind->status < 600);
         assert_true(strlen(kind->title) > 0);
         assert_int_equal(kind->detail[strlen(kind->detail) - 1], '.');
-        for (int j = PROBLEM_NONE + 1; j < i; j++)
+        for (int j = PROBLEM_NONE + 1; j < i; j++) {
             assert_string_not_equal(kind->type, problem_kind((enum problem)j)->type);
+        }
     }
 }
 
@@ -36,8 +37,9 @@ static void retry_after_only_where_a_second_try_is_safe_and_useful(void **state)
     for (int i = PROBLEM_NONE + 1; i < PROBLEM_COUNT; i++) {
         const struct problem_kind *kind = problem_kind((enum problem)i);
 
-        if (kind->status != 503)
+        if (kind->status != 503) {
             assert_int_equal(kind->retry_after_s, 0);
+        }
     }
     assert_true(problem_kind(PROBLEM_BUSY)->retry_after_s > 0);
     assert_true(problem_kind(PROBLEM_RECOVERING)->retry_after_s > 0);
@@ -98,8 +100,9 @@ static void every_error_of_the_store_has_an_answer(void **state)
 #undef CODE
 
     (void)state;
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         assert_int_equal(problem_from_err(all[i]) == PROBLEM_NONE, all[i] == ERR_OK);
+    }
     assert_int_equal(problem_from_err(ERR_OUTCOME_UNKNOWN), PROBLEM_OUTCOME_UNKNOWN);
     assert_int_equal(problem_kind(problem_from_err(ERR_OUTCOME_UNKNOWN))->status, 500);
     assert_int_equal(problem_kind(problem_from_err(ERR_READ_ONLY))->status, 503);

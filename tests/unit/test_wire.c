@@ -40,8 +40,9 @@ static struct wire_refusal check(const struct request *request, const struct wir
     struct wire wire;
 
     wire_init(&wire);
-    for (size_t i = 0; i < 8 && request->fields[i][0] != NULL; i++)
+    for (size_t i = 0; i < 8 && request->fields[i][0] != NULL; i++) {
         (void)wire_field(&wire, text_span(request->fields[i][0]), text_span(request->fields[i][1]));
+    }
     return wire_check(&wire, &line, policy);
 }
 
@@ -75,8 +76,9 @@ static void lets_ordinary_requests_pass(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct wire_refusal refusal = check(&cases[i], &open_policy);
 
-        if (refusal.problem != PROBLEM_NONE)
+        if (refusal.problem != PROBLEM_NONE) {
             fail_msg("case %zu: %s", i, refusal.detail);
+        }
     }
 }
 
@@ -132,8 +134,9 @@ static void closes_on_what_two_parsers_could_read_differently(void **state)
         struct wire_refusal refusal = check(&cases[i], &open_policy);
 
         if (refusal.problem != PROBLEM_MALFORMED_REQUEST || !refusal.close ||
-            refusal.detail == NULL)
+            refusal.detail == NULL) {
             fail_msg("case %zu passed", i);
+        }
     }
 }
 
@@ -164,13 +167,15 @@ static void closes_on_names_that_extend_one_that_matters(void **state)
             char name[64];
 
             snprintf(name, sizeof(name), "%s%s", matter[i], tails[j]);
-            if (j % 2 == 1)
+            if (j % 2 == 1) {
                 name[0] = (char)(name[0] | 0x20);
+            }
             request.fields[1][0] = name;
             request.fields[1][1] = "";
             refusal = check(&request, &open_policy);
-            if (refusal.problem != PROBLEM_MALFORMED_REQUEST || !refusal.close)
+            if (refusal.problem != PROBLEM_MALFORMED_REQUEST || !refusal.close) {
                 fail_msg("%s passed", name);
+            }
         }
     }
 }
@@ -217,9 +222,10 @@ static void check_browser_cases(const struct browser_case *cases, size_t n,
             request.fields[at][1] = cases[i].origin;
         }
         refusal = check(&request, policy);
-        if (refusal.problem != cases[i].problem)
+        if (refusal.problem != cases[i].problem) {
             fail_msg("case %zu (%s, %s): problem %d", i, cases[i].host, cases[i].origin,
                      refusal.problem);
+        }
         assert_false(refusal.close);
     }
 }
