@@ -357,7 +357,6 @@ static void write_with_extra(struct fixture *fixture, uint32_t extra)
     }
     if (extra != 0) {
         section_begin(&sections, extra);
-        section_put(&sections, "hello", 5);
         section_end(&sections);
     }
     write_sections(fixture, &sections);
@@ -380,6 +379,25 @@ static void skips_unknown_sections_only_if_they_say_so(void **state)
     assert_err(ERR_CORRUPT, load(fixture, &empty));
     write_with_extra(fixture, 2); /* out of order */
     assert_err(ERR_CORRUPT, load(fixture, &empty));
+}
+
+/* The file's own checksum is right, a section's isn't: as if it were another manifest's. */
+static void refuses_one_with_a_section_of_another(void **state)
+{
+    struct fixture *fixture = *state;
+    struct manifest_table tables[TABLES];
+    uint64_t segments[SEGMENTS];
+    struct manifest manifest = a_manifest(tables, segments);
+    size_t size;
+
+    store(fixture, &manifest);
+    uint8_t *data = file_read_all(fixture->dir, FILES_MANIFEST, &size);
+    store_u64(data + 64 + 16 + 24, 4711); /* the clock, in the first section */
+    store_u32(data + size - 4, crc32c(0, data, size - 4));
+    file_write_all(fixture->dir, FILES_MANIFEST, data, size);
+    free(data);
+    assert_err(ERR_CORRUPT, load(fixture, &manifest));
+    assert_non_null(strstr(fixture->detail.text, "offset 64: "));
 }
 
 static void refuses_one_without_all_its_sections(void **state)
@@ -622,6 +640,7 @@ int main(void)
         TEST(refuses_one_cut_short_or_longer),
         TEST(says_how_far_a_failed_replacement_came),
         TEST(skips_unknown_sections_only_if_they_say_so),
+        TEST(refuses_one_with_a_section_of_another),
         TEST(refuses_one_without_all_its_sections),
         TEST(refuses_a_later_format_version),
         TEST(refuses_one_that_contradicts_itself),
