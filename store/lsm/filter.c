@@ -6,7 +6,7 @@
  */
 #include "store/lsm/filter.h"
 
-#define LINE_BITS (FILTER_LINE_BYTES * 8)
+#define LINE_BITS (UINT64_C(8) * FILTER_LINE_BYTES)
 #define SPREAD    UINT64_C(0x9E3779B97F4A7C15)
 
 _Static_assert(LINE_BITS == 1 << 9, "a probe takes 9 bits");
@@ -32,7 +32,7 @@ static uint64_t spread(uint64_t hash)
 
 static unsigned probe_bit(uint64_t spread_hash, unsigned probe)
 {
-    return (unsigned)(spread_hash >> (55 - 9 * probe)) % LINE_BITS;
+    return (unsigned)((spread_hash >> (55 - 9 * probe)) % LINE_BITS);
 }
 
 void filter_add(uint8_t *filter, uint64_t size_bytes, uint64_t hash)

@@ -429,6 +429,7 @@ static enum err take_tables(struct bytes contents, struct manifest *manifest)
     if (n == 0) {
         return ERR_OK;
     }
+    assert(!manifest->tables); /* sections don't occur twice */
     manifest->tables = calloc(n, sizeof manifest->tables[0]);
     if (!manifest->tables) {
         return ERR_NO_MEMORY;
@@ -463,6 +464,7 @@ static enum err take_segments(struct bytes contents, struct manifest *manifest)
     if (contents.size == 0) {
         return ERR_OK;
     }
+    assert(!manifest->segments);
     manifest->segments = malloc(contents.size);
     if (!manifest->segments) {
         return ERR_NO_MEMORY;

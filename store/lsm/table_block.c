@@ -8,7 +8,7 @@
 
 const char *block_fault_text(enum block_fault fault)
 {
-#define TEXT(code, text) [code] = text,
+#define TEXT(code, text) [code] = (text),
     static const char *const texts[] = {BLOCK_FAULT_TABLE(TEXT)};
 #undef TEXT
     return (size_t)fault < sizeof texts / sizeof texts[0] ? texts[fault] : "an unknown fault";

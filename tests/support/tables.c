@@ -84,8 +84,9 @@ static size_t random_key(struct prng *prng, uint8_t ret_key[RECORD_KEY_MAX_BYTES
     size_t size = 0;
 
     if (prng_chance(prng, 60)) {
-        memcpy(ret_key, "tenants/0001/", 13);
-        size = 13;
+        static const uint8_t alike[] = {'t', 'e', 'n', 'a', 'n', 't', 's', '/', '1', '/'};
+        memcpy(ret_key, alike, sizeof alike);
+        size = sizeof alike;
     }
     size_t end = size + 1 + prng_below(prng, prng_chance(prng, 2) ? 1000 : 12);
     while (size < end) {

@@ -159,6 +159,7 @@ static void assert_infos_equal(const struct table_info *a, const struct table_in
 
 static void assert_manifests_equal(const struct manifest *a, const struct manifest *b)
 {
+    assert_non_null(b);
     assert_int_equal(a->store_id, b->store_id);
     assert_int_equal(a->epoch, b->epoch);
     assert_int_equal(a->number, b->number);
@@ -227,6 +228,21 @@ static void loads_what_was_stored(void **state)
     store(fixture, &manifest);
     assert_ok(load(fixture, &manifest));
     assert_false(exists(fixture, FILES_MANIFEST_NEXT));
+}
+
+/* Files outlive versions: where this fails, the format has changed, and so must its version. */
+static void writes_the_bytes_that_it_always_wrote(void **state)
+{
+    struct fixture *fixture = *state;
+    struct manifest_table tables[TABLES];
+    uint64_t segments[SEGMENTS];
+    struct manifest manifest = a_manifest(tables, segments);
+    size_t size;
+
+    store(fixture, &manifest);
+    uint8_t *data = file_read_all(fixture->dir, FILES_MANIFEST, &size);
+    assert_int_equal(crc32c(0, data, size - 4), 0x40532B94);
+    free(data);
 }
 
 static void loads_an_empty_store(void **state)
@@ -633,6 +649,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(loads_what_was_stored),
+        TEST(writes_the_bytes_that_it_always_wrote),
         TEST(loads_an_empty_store),
         TEST(a_missing_one_is_not_found),
         TEST(replaces_what_an_earlier_attempt_left),

@@ -135,7 +135,7 @@ static void blocks_that_changed_places_are_noticed(void **state)
     uint8_t *data = file_read_all(fixture->dir, TABLE_CASE_NAME, &size);
     uint8_t *swapped = malloc(size);
     assert_non_null(swapped);
-    for (uint64_t a = 4096; a < 4 * 4096; a += 4096) {
+    for (uint64_t a = 4096; a < 16384; a += 4096) {
         memcpy(swapped, data, size);
         memcpy(swapped + a, data + a + 4096, 4096);
         memcpy(swapped + a + 4096, data + a, 4096);
@@ -166,7 +166,7 @@ static void blocks_of_another_table_are_noticed(void **state)
     uint8_t *data = file_read_all(fixture->dir, TABLE_CASE_NAME, &size);
     uint8_t *other_data = file_read_all(fixture->dir, "0000000000000002.table", &other_size);
     assert_int_equal(size, other_size);
-    for (uint64_t at = 4096; at < 5 * 4096; at += 4096) {
+    for (uint64_t at = 4096; at < 20480; at += 4096) {
         uint8_t page[4096];
         memcpy(page, data + at, sizeof page);
         memcpy(data + at, other_data + at, sizeof page);
@@ -284,8 +284,8 @@ static void reports_every_damaged_block_with_its_keys(void **state)
 
     table_case_add_even_keys(fixture, 200, 100);
     table_case_make(fixture);
-    file_flip_bit(fixture->dir, TABLE_CASE_NAME, 8 * (4096 + 100));
-    file_flip_bit(fixture->dir, TABLE_CASE_NAME, 8 * (3 * 4096 + 100));
+    file_flip_bit(fixture->dir, TABLE_CASE_NAME, 8 * UINT64_C(4196));
+    file_flip_bit(fixture->dir, TABLE_CASE_NAME, 8 * UINT64_C(12388));
     assert_ok(table_case_open(fixture, &table));
     assert_err(ERR_CORRUPT,
                table_verify(fixture->dir, table, table_report, &reports, &fixture->detail));

@@ -89,33 +89,39 @@ static void lie_offsets(struct parts *parts)
     store_u16(tail + 2, first);
 }
 
+static uint8_t *tag_at(const struct parts *parts, size_t block, size_t slot)
+{
+    return tail_of(parts, block) + UINT64_C(2) * parts->entries[block].records + slot;
+}
+
+/* Another key of the same length, with a record and a tag that fit. */
+static void change_key(struct parts *parts, size_t slot, const void *key)
+{
+    struct record *record = record_at(parts, 1, slot);
+    memcpy(record->payload, key, record->key_size);
+    *tag_at(parts, 1, slot) = (uint8_t)table_hash(record_key(record));
+    reseal_record(record);
+}
+
 static void lie_tags(struct parts *parts)
 {
-    tail_of(parts, 1)[2 * parts->entries[1].records]++;
+    ++*tag_at(parts, 1, 0);
 }
 
 static void lie_tail_zeros(struct parts *parts)
 {
-    /* 3 * 23 records leave three bytes */
-    assert_int_not_equal(parts->entries[1].records % 8, 0);
-    tail_of(parts, 1)[3 * parts->entries[1].records] = 1;
+    assert_int_not_equal(parts->entries[1].records % 8, 0); /* there are some */
+    *tag_at(parts, 1, parts->entries[1].records) = 1;
 }
 
 static void lie_order(struct parts *parts)
 {
-    uint8_t *key = record_at(parts, 1, 1)->payload;
-    memcpy(key, record_at(parts, 1, 3)->payload, 4);
-    tail_of(parts, 1)[2 * parts->entries[1].records + 1] = (uint8_t)table_hash(bytes_of(key, 4));
-    reseal_record(record_at(parts, 1, 1));
+    change_key(parts, 1, record_at(parts, 1, 3)->payload);
 }
 
 static void lie_range(struct parts *parts)
 {
-    size_t last = parts->entries[1].records - 1u;
-    uint8_t *key = record_at(parts, 1, last)->payload;
-    memcpy(key, "kzzz", 4);
-    tail_of(parts, 1)[2 * parts->entries[1].records + last] = (uint8_t)table_hash(bytes_of(key, 4));
-    reseal_record(record_at(parts, 1, last));
+    change_key(parts, parts->entries[1].records - UINT64_C(1), "kzzz");
 }
 
 /* One byte longer than needed, and still right for every lookup. */
