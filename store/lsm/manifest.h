@@ -50,7 +50,9 @@ enum manifest_stage {
     MANIFEST_DONE,
 };
 
-/* Replaces MANIFEST by `manifest`, whose number the caller has raised. May block. */
+/* Replaces MANIFEST by `manifest`, whose number the caller has raised. What FORMAT.md says must
+ * agree is asserted: order of tables, ranges that don't overlap (of keys; in level 0 of sequence
+ * numbers), numbers all different and below next_file, nothing above covered_seq. May block. */
 MUST_USE enum err manifest_store(struct vfs_dir *dir, const struct manifest *manifest,
                                  enum manifest_stage *ret_stage);
 
