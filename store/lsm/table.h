@@ -5,7 +5,7 @@
  * properties, footer. A table holds at most one version of a key. Never changed once it is
  * finished, only unlinked; the map lives until the last reference.
  *
- * A block is a run of whole records, about TABLE_BLOCK_BYTES of small ones or one large one, whose
+ * A block is a run of whole records, about a page of small ones or one large one, whose
  * value then begins on a page boundary. The first touch of a block verifies all of it: each
  * record's checksum and the block's own from the index (seeded with the file's id), so that neither
  * a wrong byte nor an "absent" that rests on a damaged byte gets out. A bit per block remembers
@@ -30,7 +30,6 @@
 #include "store/base/vfs.h"
 #include "store/lsm/record.h"
 
-#define TABLE_BLOCK_BYTES   UINT64_C(4096) /* of small records */
 #define TABLE_PAGE_BYTES    UINT64_C(4096) /* values from TABLE_ALIGNED_BYTES on begin on one */
 #define TABLE_ALIGNED_BYTES UINT64_C(65536)
 
