@@ -56,6 +56,7 @@ uint64_t engine_random_id(void)
     return id;
 }
 
+PRINTF_LIKE(3, 0)
 static void tell(struct store *store, enum store_event_kind kind, const char *format, va_list args)
 {
     if (!store->options.on_event) {
