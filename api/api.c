@@ -94,7 +94,8 @@ void *api_begin(void *api_arg, const char *raw_target, struct MHD_Connection *co
     struct api *api = api_arg;
     const struct api_hooks *hooks = &api->config.hooks;
     size_t len = raw_target == NULL ? 0 : strlen(raw_target);
-    struct request *request = calloc(1, sizeof(*request) + len + 1);
+    /* malloc, since calloc goes past the allocator's cache of freed blocks */
+    struct request *request = malloc(sizeof(*request) + len + 1);
 
     if (hooks->phase != NULL) {
         hooks->phase(hooks->arg, connection, API_PHASE_HEADERS);
@@ -102,6 +103,7 @@ void *api_begin(void *api_arg, const char *raw_target, struct MHD_Connection *co
     if (request == NULL) {
         return NULL;
     }
+    memset(request, 0, sizeof(*request));
     request->api = api;
     request->connection = connection;
     request->started_us = clock_monotonic_us();
@@ -111,6 +113,7 @@ void *api_begin(void *api_arg, const char *raw_target, struct MHD_Connection *co
     if (len > 0) {
         memcpy(request->target_text, raw_target, len);
     }
+    request->target_text[len] = '\0';
     request->target_len = len;
     return request;
 }
@@ -177,13 +180,12 @@ static bool take_body(struct request *request, const char *data, size_t size)
  * off anyway. */
 static bool must_answer_now(const struct request *request)
 {
-    const struct wire_value *expect = &request->wire.fields[WIRE_EXPECT];
     bool has_body = request->chunked || request->length > 0;
 
     if (request->close) {
         return true;
     }
-    if (has_body && !request->http_1_0 && span_is_nocase(expect->first, "100-continue")) {
+    if (has_body && request->expects_continue) {
         return true;
     }
     return request->length > request->api->config.drop_bytes_max;

@@ -6,6 +6,12 @@
 #include "api/router.h"
 #include "api/routes.h"
 
+/* A header section being read. */
+struct section {
+    struct request *request;
+    struct wire wire;
+};
+
 static bool contains_nocase(struct span text, const char *part)
 {
     size_t len = strlen(part);
@@ -21,12 +27,13 @@ static bool contains_nocase(struct span text, const char *part)
 static enum MHD_Result take_field(void *arg, enum MHD_ValueKind kind, const char *name,
                                   size_t name_len, const char *value, size_t value_len)
 {
-    struct request *request = arg;
+    struct section *section = arg;
+    struct request *request = section->request;
     struct span text = span_of(value == NULL ? "" : value, value == NULL ? 0 : value_len);
     enum problem problem = PROBLEM_NONE;
 
     (void)kind;
-    switch (wire_field(&request->wire, span_of(name, name_len), text)) {
+    switch (wire_field(&section->wire, span_of(name, name_len), text)) {
     case WIRE_IF_MATCH:
         problem = precondition_if_match(&request->precondition, text);
         break;
@@ -64,10 +71,10 @@ static enum MHD_Result take_field(void *arg, enum MHD_ValueKind kind, const char
     return MHD_YES;
 }
 
-static void take_dates(struct request *request)
+static void take_dates(struct request *request, const struct wire *wire)
 {
-    const struct wire_value *modified = &request->wire.fields[WIRE_IF_MODIFIED_SINCE];
-    const struct wire_value *unmodified = &request->wire.fields[WIRE_IF_UNMODIFIED_SINCE];
+    const struct wire_value *modified = &wire->fields[WIRE_IF_MODIFIED_SINCE];
+    const struct wire_value *unmodified = &wire->fields[WIRE_IF_UNMODIFIED_SINCE];
 
     /* A second line makes the field invalid, and with it as good as absent. */
     if (modified->count == 1) {
@@ -78,12 +85,25 @@ static void take_dates(struct request *request)
     }
 }
 
+/* Keeps what later steps want to know: the section itself is soon forgotten. */
+static void keep(struct request *request, const struct wire *wire, const struct wire_line *line)
+{
+    take_dates(request, wire);
+    request->content_type = wire->fields[WIRE_CONTENT_TYPE];
+    request->content_encoding = wire->fields[WIRE_CONTENT_ENCODING];
+    request->cache_control = wire->fields[WIRE_CACHE_CONTROL];
+    request->chunked = wire_has(wire, WIRE_TRANSFER_ENCODING);
+    request->has_length =
+        number_parse(wire->fields[WIRE_CONTENT_LENGTH].first, 0, UINT64_MAX, &request->length);
+    request->expects_continue =
+        !line->http_1_0 && span_is_nocase(wire->fields[WIRE_EXPECT].first, "100-continue");
+}
+
 /* Everything that can be said about the message before its route matters. */
 static void check_message(struct request *request, const char *url, const char *method,
                           const char *version)
 {
     struct span target = {request->target_text, request->target_len};
-    const struct wire_value *length = &request->wire.fields[WIRE_CONTENT_LENGTH];
     /* libmicrohttpd cuts the target at a zero byte, but the version that follows stays where it
      * was in the connection's buffer. */
     uintptr_t distance = (uintptr_t)version - (uintptr_t)url;
@@ -93,15 +113,14 @@ static void check_message(struct request *request, const char *url, const char *
         .http_1_0 = strcmp(version, "HTTP/1.0") == 0,
         .target_cut = distance != target.len + 1,
     };
+    struct section section;
     struct wire_refusal refusal;
 
-    wire_init(&request->wire);
-    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, take_field, request);
-    take_dates(request);
-    request->http_1_0 = line.http_1_0;
-    request->chunked = wire_has(&request->wire, WIRE_TRANSFER_ENCODING);
-    request->has_length = number_parse(length->first, 0, UINT64_MAX, &request->length);
-    refusal = wire_check(&request->wire, &line, &request->api->config.policy);
+    section.request = request;
+    wire_init(&section.wire);
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, take_field, &section);
+    keep(request, &section.wire, &line);
+    refusal = wire_check(&section.wire, &line, &request->api->config.policy);
     if (refusal.limit > 0) {
         request_fail_limit(request, refusal.problem, refusal.limit);
     } else if (refusal.problem != PROBLEM_NONE) {

@@ -204,9 +204,9 @@ static bool commit_failed(struct request *request)
 /* --- PUT ----------------------------------------------------------------------------------- */
 
 /* Takes a field that is stored with the value. */
-static struct bytes stored_field(struct request *request, enum wire_field field, const char *name)
+static struct bytes stored_field(struct request *request, const struct wire_value *value,
+                                 const char *name)
 {
-    const struct wire_value *value = &request->wire.fields[field];
     bool good = value->count <= 1 && value->first.len <= STORE_TEXT_MAX_BYTES;
 
     for (size_t i = 0; i < value->first.len; i++) {
@@ -242,9 +242,9 @@ static struct store_put put_of(struct request *request)
 {
     struct store_put put = {
         .key = span_bytes(request->key),
-        .content_type = stored_field(request, WIRE_CONTENT_TYPE, "Content-Type"),
-        .content_encoding = stored_field(request, WIRE_CONTENT_ENCODING, "Content-Encoding"),
-        .cache_control = stored_field(request, WIRE_CACHE_CONTROL, "Cache-Control"),
+        .content_type = stored_field(request, &request->content_type, "Content-Type"),
+        .content_encoding = stored_field(request, &request->content_encoding, "Content-Encoding"),
+        .cache_control = stored_field(request, &request->cache_control, "Cache-Control"),
         .value_bytes = request->length,
     };
 

@@ -22,7 +22,7 @@
 #include "api/problem.h"
 #include "store/store.h"
 
-enum { TAG_LIST_INLINE = 4 };
+enum { TAG_LIST_INLINE = 2 };
 
 /* A list of entity tags as one header field gave it, over all its lines. */
 struct tag_list {

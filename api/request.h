@@ -89,14 +89,14 @@ struct request {
     char id[REQUEST_ID_SIZE];
 
     /* the header section */
-    struct wire wire;
+    struct wire_value content_type, content_encoding, cache_control; /* as sent */
     struct precondition precondition;
     enum problem precondition_problem;
     bool wants_ndjson, takes_json; /* Accept names the one; allows the other */
     struct target target;
     struct span key;                                     /* decoded */
     struct parameter parameters[REQUEST_PARAMETERS_MAX]; /* in the handler's order */
-    bool http_1_0;
+    bool expects_continue;                               /* sends its body only when told to */
 
     /* the body */
     bool has_length, chunked;
