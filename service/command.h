@@ -16,6 +16,7 @@
 
 /* In the order of the help. */
 #define COMMANDS(X) \
+    X(serve)        \
     X(health)       \
     X(version)      \
     X(help)
