@@ -1,0 +1,242 @@
+/* Conditional requests over HTTP. How conditions are decided is tested in unit/test_precondition.c;
+ * here it is whether they reach that decision, and what comes back. */
+#include <stdio.h>
+#include <time.h>
+
+#include "tests/http/fixture.h"
+
+#define OTHER_TAG "\"0000000000000001-1\""
+
+/* Puts a new value and hands out its tag. */
+static void put(struct client *client, const char *path, char tag[64])
+{
+    struct reply reply = client_put(client, path, "value");
+    assert_true(reply.status == 201 || reply.status == 204);
+    (void)snprintf(tag, 64, "%s", reply_field(&reply, "ETag"));
+    reply_free(&reply);
+}
+
+/* One request with one conditional field. */
+static struct reply ask(struct client *client, const char *method, const char *path,
+                        const char *name, const char *value)
+{
+    char field[400];
+    (void)snprintf(field, sizeof field, "%s: %s", name, value);
+    const char *body = method[0] == 'P' ? "other" : NULL;
+    return client_send(client, method, path, FIELDS(field), body, body != NULL ? 5 : 0);
+}
+
+static void expect(struct client *client, unsigned status, const char *method, const char *path,
+                   const char *name, const char *value)
+{
+    struct reply reply = ask(client, method, path, name, value);
+    if (reply.status != status) {
+        print_error("%s %s, %s: %s\n", method, path, name, value);
+    }
+    assert_status(&reply, status);
+    reply_free(&reply);
+}
+
+static void get_with_the_current_tag_is_304(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64], weak[80], list[200];
+    put(client, "/kv/cond/304", tag);
+    (void)snprintf(weak, sizeof weak, "W/%s", tag);
+    (void)snprintf(list, sizeof list, "%s, %s", OTHER_TAG, tag);
+    static const char *const methods[] = {"GET", "HEAD"};
+    for (size_t i = 0; i < 2; i++) {
+        expect(client, 304, methods[i], "/kv/cond/304", "If-None-Match", tag);
+        expect(client, 304, methods[i], "/kv/cond/304", "If-None-Match", weak);
+        expect(client, 304, methods[i], "/kv/cond/304", "If-None-Match", list);
+        expect(client, 304, methods[i], "/kv/cond/304", "If-None-Match", "*");
+        expect(client, 200, methods[i], "/kv/cond/304", "If-None-Match", OTHER_TAG);
+    }
+    struct reply reply = ask(client, "GET", "/kv/cond/304", "If-None-Match", tag);
+    assert_int_equal(reply.size, 0);
+    assert_field(&reply, "ETag", tag);
+    assert_field(&reply, "Cache-Control", "no-cache");
+    const char *length = reply_field(&reply, "Content-Length");
+    assert_true(length == NULL || strcmp(length, "5") == 0);
+    reply_free(&reply);
+    /* The connection goes on behind a 304. */
+    expect_status(client, 200, "GET", "/kv/cond/304", NULL, NULL);
+}
+
+static void get_of_a_missing_key_is_404_whatever_the_condition(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    expect(client, 404, "GET", "/kv/cond/none", "If-None-Match", "*");
+    expect(client, 404, "GET", "/kv/cond/none", "If-Match", "*");
+    expect(client, 404, "GET", "/kv/cond/none", "If-Match", OTHER_TAG);
+}
+
+static void get_with_another_tag_wanted_is_412(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64], weak[80];
+    put(client, "/kv/cond/match", tag);
+    (void)snprintf(weak, sizeof weak, "W/%s", tag);
+    expect(client, 200, "GET", "/kv/cond/match", "If-Match", tag);
+    expect(client, 200, "GET", "/kv/cond/match", "If-Match", "*");
+    expect(client, 412, "GET", "/kv/cond/match", "If-Match", weak);
+    expect(client, 412, "GET", "/kv/cond/match", "If-Match", OTHER_TAG);
+}
+
+static void compare_and_set_by_tag(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64], next[64];
+    put(client, "/kv/cond/cas", tag);
+    struct reply reply = ask(client, "PUT", "/kv/cond/cas", "If-Match", tag);
+    assert_status(&reply, 204);
+    (void)snprintf(next, sizeof next, "%s", reply_field(&reply, "ETag"));
+    reply_free(&reply);
+    reply = ask(client, "PUT", "/kv/cond/cas", "If-Match", tag);
+    assert_problem(&reply, 412, "/problems/precondition-failed");
+    assert_field(&reply, "ETag", next);
+    assert_non_null(strstr(reply.body, "current_etag"));
+    reply_free(&reply);
+    expect(client, 412, "DELETE", "/kv/cond/cas", "If-Match", tag);
+    expect(client, 200, "GET", "/kv/cond/cas", "If-Match", next);
+    expect(client, 204, "DELETE", "/kv/cond/cas", "If-Match", next);
+    expect_status(client, 404, "GET", "/kv/cond/cas", NULL, NULL);
+}
+
+static void create_only_if_absent(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    expect(client, 412, "PUT", "/kv/cond/new", "If-Match", "*");
+    struct reply reply = ask(client, "PUT", "/kv/cond/new", "If-Match", OTHER_TAG);
+    assert_problem(&reply, 412, "/problems/precondition-failed");
+    assert_no_field(&reply, "ETag");
+    reply_free(&reply);
+    expect(client, 201, "PUT", "/kv/cond/new", "If-None-Match", "*");
+    expect(client, 412, "PUT", "/kv/cond/new", "If-None-Match", "*");
+    expect(client, 204, "PUT", "/kv/cond/new", "If-None-Match", OTHER_TAG);
+    expect(client, 204, "PUT", "/kv/cond/new", "If-Match", "*");
+}
+
+static void a_condition_that_failed_changed_nothing(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64];
+    put(client, "/kv/cond/kept", tag);
+    expect(client, 412, "PUT", "/kv/cond/kept", "If-None-Match", "*");
+    expect(client, 412, "DELETE", "/kv/cond/kept", "If-None-Match", tag);
+    struct reply got = client_get(client, "/kv/cond/kept");
+    assert_body(&got, "value");
+    assert_field(&got, "ETag", tag);
+    reply_free(&got);
+}
+
+static void malformed_lists_of_tags_are_400(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64];
+    put(client, "/kv/cond/bad", tag);
+    static const char *const bad[] = {"abc",        "\"abc",           "*, \"a\"", "\"a\" \"b\"",
+                                      "w/\"a\"",    "\"a\", b",        "**",       "'a'",
+                                      "\"a\"\"b\"", "\"with space a\\"};
+    static const char *const names[] = {"If-Match", "If-None-Match"};
+    static const char *const methods[] = {"GET", "PUT", "DELETE"};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        for (size_t j = 0; j < COUNT_OF(names); j++) {
+            for (size_t k = 0; k < COUNT_OF(methods); k++) {
+                struct reply reply = ask(client, methods[k], "/kv/cond/bad", names[j], bad[i]);
+                assert_problem(&reply, 400, "/problems/malformed-precondition");
+                reply_free(&reply);
+            }
+        }
+    }
+    expect(client, 200, "GET", "/kv/cond/bad", "If-Match", tag);
+}
+
+static void several_fields_are_one_list(void **state)
+{
+    const struct fixture *fixture = *state;
+    char tag[64];
+    put(fixture->client, "/kv/cond/several", tag);
+    char field[100];
+    (void)snprintf(field, sizeof field, "If-None-Match: %s", tag);
+    expect_status(fixture->client, 304, "GET", "/kv/cond/several",
+                  FIELDS("If-None-Match: " OTHER_TAG, field), NULL);
+    expect_status(fixture->client, 304, "GET", "/kv/cond/several",
+                  FIELDS(field, "If-None-Match: " OTHER_TAG), NULL);
+}
+
+/* An hour from or before now, as a field's value. */
+static const char *date(int hours, char text[64])
+{
+    time_t at = time(NULL) + hours * 3600;
+    struct tm tm;
+    gmtime_r(&at, &tm);
+    (void)strftime(text, 64, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    return text;
+}
+
+static void dates_count_where_there_is_no_tag(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64], past[64], future[64];
+    date(-1, past);
+    date(1, future);
+    put(client, "/kv/cond/dates", tag);
+    expect(client, 200, "GET", "/kv/cond/dates", "If-Modified-Since", past);
+    expect(client, 412, "GET", "/kv/cond/dates", "If-Unmodified-Since", past);
+    expect(client, 200, "GET", "/kv/cond/dates", "If-Unmodified-Since", future);
+    expect(client, 412, "PUT", "/kv/cond/dates", "If-Unmodified-Since", past);
+    expect(client, 412, "DELETE", "/kv/cond/dates", "If-Unmodified-Since", past);
+    expect(client, 204, "PUT", "/kv/cond/dates", "If-Unmodified-Since", future);
+    /* Of no meaning for what isn't GET or HEAD. */
+    expect(client, 204, "PUT", "/kv/cond/dates", "If-Modified-Since", future);
+    /* No date at all is as if the field weren't there. */
+    expect(client, 200, "GET", "/kv/cond/dates", "If-Unmodified-Since", "yesterday");
+    expect(client, 204, "PUT", "/kv/cond/dates", "If-Unmodified-Since", "yesterday");
+}
+
+static void tags_win_over_dates(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64], past[64], unmodified[100], match[100];
+    put(client, "/kv/cond/order", tag);
+    (void)snprintf(unmodified, sizeof unmodified, "If-Unmodified-Since: %s", date(-1, past));
+    (void)snprintf(match, sizeof match, "If-Match: %s", tag);
+    expect_status(client, 204, "PUT", "/kv/cond/order", FIELDS(unmodified, match), "x");
+    expect_status(client, 412, "PUT", "/kv/cond/order", FIELDS(unmodified, match), "x");
+}
+
+/* Each waits until Last-Modified is there: until then If-Modified-Since can't be what it was. */
+static void an_unmodified_value_is_304_by_date(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64], modified[64] = "";
+    put(client, "/kv/cond/since", tag);
+    while (modified[0] == '\0') {
+        struct reply got = client_get(client, "/kv/cond/since");
+        const char *field = reply_field(&got, "Last-Modified");
+        (void)snprintf(modified, sizeof modified, "%s", field != NULL ? field : "");
+        reply_free(&got);
+    }
+    expect(client, 304, "GET", "/kv/cond/since", "If-Modified-Since", modified);
+    expect(client, 304, "HEAD", "/kv/cond/since", "If-Modified-Since", modified);
+    expect(client, 200, "GET", "/kv/cond/since", "If-Unmodified-Since", modified);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(get_with_the_current_tag_is_304),
+        cmocka_unit_test(get_of_a_missing_key_is_404_whatever_the_condition),
+        cmocka_unit_test(get_with_another_tag_wanted_is_412),
+        cmocka_unit_test(compare_and_set_by_tag),
+        cmocka_unit_test(create_only_if_absent),
+        cmocka_unit_test(a_condition_that_failed_changed_nothing),
+        cmocka_unit_test(malformed_lists_of_tags_are_400),
+        cmocka_unit_test(several_fields_are_one_list),
+        cmocka_unit_test(dates_count_where_there_is_no_tag),
+        cmocka_unit_test(tags_win_over_dates),
+        cmocka_unit_test(an_unmodified_value_is_304_by_date),
+    };
+    return cmocka_run_group_tests(tests, group_start, group_stop);
+}
