@@ -11,7 +11,7 @@ void precondition_init(struct precondition *precondition)
     precondition->if_match.present = precondition->if_none_match.present = false;
     precondition->if_match.any = precondition->if_none_match.any = false;
     precondition->if_match.count = precondition->if_none_match.count = 0;
-    precondition->if_match.room = precondition->if_none_match.room = 0;
+    precondition->if_match.room = precondition->if_none_match.room = TAG_LIST_INLINE;
     precondition->if_match.heap = precondition->if_none_match.heap = NULL;
     precondition->has_modified_since = precondition->has_unmodified_since = false;
     precondition->modified_since_s = precondition->unmodified_since_s = 0;
@@ -29,26 +29,29 @@ static const struct etag *tags(const struct tag_list *list)
     return list->heap != NULL ? list->heap : list->few;
 }
 
+/* Doubles the room, on the heap from now on. */
+static bool grow(struct tag_list *list)
+{
+    size_t room = 2 * list->room;
+    struct etag *heap = reallocarray(list->heap, room, sizeof(*heap));
+
+    if (heap == NULL) {
+        return false;
+    }
+    if (list->heap == NULL) {
+        memcpy(heap, list->few, sizeof(list->few));
+    }
+    list->heap = heap;
+    list->room = room;
+    return true;
+}
+
 static enum problem add_tag(struct tag_list *list, struct etag tag)
 {
-    if (list->heap == NULL && list->count < TAG_LIST_INLINE) {
-        list->few[list->count++] = tag;
-        return PROBLEM_NONE;
+    if (list->count == list->room && !grow(list)) {
+        return PROBLEM_OUT_OF_MEMORY;
     }
-    if (list->count >= list->room) {
-        size_t room = 2 * list->count;
-        struct etag *heap = reallocarray(list->heap, room, sizeof(*heap));
-
-        if (heap == NULL) {
-            return PROBLEM_OUT_OF_MEMORY;
-        }
-        if (list->heap == NULL) {
-            memcpy(heap, list->few, list->count * sizeof(*heap));
-        }
-        list->heap = heap;
-        list->room = room;
-    }
-    list->heap[list->count++] = tag;
+    (list->heap != NULL ? list->heap : list->few)[list->count++] = tag;
     return PROBLEM_NONE;
 }
 

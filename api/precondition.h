@@ -29,7 +29,7 @@ struct tag_list {
     bool present;
     bool any;     /* "*" */
     size_t count; /* tags of ours among those sent */
-    size_t room;  /* of `heap`; 0 as long as the list fits inline */
+    size_t room;  /* TAG_LIST_INLINE as long as there is no heap */
     struct etag *heap;
     struct etag few[TAG_LIST_INLINE];
 };

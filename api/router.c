@@ -24,7 +24,7 @@ static const struct route routes[] = {
 };
 enum { ROUTES = sizeof(routes) / sizeof(routes[0]) };
 
-#define TEXT(id, text) [id] = text,
+#define TEXT(id, text) [id] = (text),
 static const char *const route_names[API_ROUTE_COUNT] = {API_ROUTE_TABLE(TEXT)};
 static const char *const method_names[API_METHOD_COUNT] = {API_METHOD_TABLE(TEXT)};
 #undef TEXT

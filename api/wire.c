@@ -175,7 +175,7 @@ static bool is_own_origin(const struct wire_value *origin, struct span authority
     bool http = rest.len > 7 && strncasecmp(rest.at, "http://", 7) == 0;
     size_t scheme_len = https ? 8 : 7;
 
-    if (origin->count != 1 || (!http && !https) || authority.len == 0) {
+    if (origin->count != 1 || (!http && !https) || authority.at == NULL || authority.len == 0) {
         return false;
     }
     rest = without_default_port(span_of(rest.at + scheme_len, rest.len - scheme_len), https);

@@ -318,6 +318,7 @@ enum err store_scan_new(struct store *store, const struct store_range *range,
     struct store_scan *scan = must(calloc(1, sizeof *scan));
 
     assert(!range->reverse);
+    assert(range->end.size == 0 || bytes_compare(range->start, range->end) <= 0);
     pthread_mutex_lock(&store->mutex);
     scan->store = store;
     scan->number = store->number;

@@ -196,6 +196,7 @@ static void preconditions_guard_reads_and_writes(void **state)
     assert_string_equal(field(f, "ETag"), etag);
     assert_string_equal(field(f, "Content-Length"), "5");
     assert_string_equal(field(f, "Cache-Control"), "no-cache");
+    assert_null(raw_field(&f->peer, "Content-Type"));
     assert_int_equal(ask(f, "HEAD /kv/a", none_match), 304);
     assert_refused(f, PROBLEM_PRECONDITION_FAILED, ask(f, "GET /kv/a", "If-Match: \"x\"\r\n"));
     assert_string_equal(field(f, "ETag"), etag);

@@ -75,6 +75,32 @@ static void lists_ranges_in_key_order(void **state)
     assert_int_equal(fake_store_lent(f->store), 0);
 }
 
+static void a_prefix_may_end_in_the_greatest_byte(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const keys[] = {"a\xFE", "a\xFF",
+                                       "a\xFF\xFF"
+                                       "b",
+                                       "b",
+                                       "\xFF"
+                                       "c"};
+    static const struct {
+        const char *query;
+        size_t n;
+    } cases[] = {{"prefix=a%ff", 2}, {"prefix=a%ff%ff", 1}, {"prefix=%ff", 1}, {"prefix=a", 3}};
+
+    fill(f, keys, COUNT_OF(keys));
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char what[64];
+
+        snprintf(what, sizeof what, "GET /kv?%s", cases[i].query);
+        assert_int_equal(ask(f, what, ""), 200);
+        json_t *json = body_json(f);
+        assert_int_equal(json_array_size(json_object_get(json, "keys")), cases[i].n);
+        json_decref(json);
+    }
+}
+
 static void an_entry_says_what_a_head_would(void **state)
 {
     struct fixture *f = *state;
@@ -107,6 +133,7 @@ static void an_entry_says_what_a_head_would(void **state)
 static const char *follow(struct fixture *f, const char *query, unsigned *ret_pages, char all[1024])
 {
     char what[4096];
+    size_t len = 0;
 
     snprintf(what, sizeof what, "GET /kv%s", query);
     all[0] = '\0';
@@ -115,8 +142,7 @@ static const char *follow(struct fixture *f, const char *query, unsigned *ret_pa
         char keys[256];
 
         assert_int_equal(ask(f, what, ""), 200);
-        strcat(all, keys_of(f, keys));
-        strcat(all, "|");
+        len += (size_t)snprintf(all + len, 1024 - len, "%s|", keys_of(f, keys));
         ++*ret_pages;
         json_t *json = body_json(f);
         const char *cursor = json_string_value(json_object_get(json, "cursor"));
@@ -272,9 +298,13 @@ static void a_page_ends_at_4_mib(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        API_TEST(lists_ranges_in_key_order),      API_TEST(an_entry_says_what_a_head_would),
-        API_TEST(pages_follow_each_other),        API_TEST(pages_stay_right_while_keys_change),
-        API_TEST(refuses_bad_bounds_and_cursors), API_TEST(the_longest_keys_make_pages_too),
+        API_TEST(lists_ranges_in_key_order),
+        API_TEST(a_prefix_may_end_in_the_greatest_byte),
+        API_TEST(an_entry_says_what_a_head_would),
+        API_TEST(pages_follow_each_other),
+        API_TEST(pages_stay_right_while_keys_change),
+        API_TEST(refuses_bad_bounds_and_cursors),
+        API_TEST(the_longest_keys_make_pages_too),
         API_TEST(a_page_ends_at_4_mib),
     };
 

@@ -147,8 +147,8 @@ static void decides_as_rfc_9110_says(void **state)
         int verdict;
 
         assert_int_equal(parse(&precondition, &cases[i].fields), PROBLEM_NONE);
-        verdict = precondition_decide(&precondition, (enum precondition_method)cases[i].method,
-                                      cases[i].current);
+        verdict = (int)precondition_decide(&precondition, (enum precondition_method)cases[i].method,
+                                           cases[i].current);
         if (verdict != cases[i].verdict) {
             fail_msg("case %zu: %d instead of %d", i, verdict, cases[i].verdict);
         }
