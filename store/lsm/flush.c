@@ -388,7 +388,9 @@ enum err flush_at_close(struct store *store)
     while (engine_flush_step(store)) {
     }
     struct view *view = atomic_load(&store->view);
-    if (view->n_sealed > 0 || atomic_load(&store->state) == STORE_READ_ONLY) {
+    bool all_durable =
+        claim_seq(atomic_load(&store->claim)) == atomic_load(&store->visible_seq) + 1;
+    if (view->n_sealed > 0 || !all_durable || atomic_load(&store->state) == STORE_READ_ONLY) {
         return ERR_IO; /* it stays in the log */
     }
     if (memtable_records(view->active) == 0) {

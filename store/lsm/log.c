@@ -273,7 +273,8 @@ bool engine_log_step(struct store *store)
     if (n > 0) {
         log_run(store, n);
     }
-    if (store->boundary_seq != 0 && store->log_next_seq == store->boundary_seq) {
+    bool crossed = store->boundary_seq != 0 && store->log_next_seq == store->boundary_seq;
+    if (crossed) {
         if (atomic_load(&store->poisoned)) {
             store->boundary_seq = 0; /* never flushed: it holds what isn't durable */
         } else {
@@ -282,7 +283,7 @@ bool engine_log_step(struct store *store)
     }
     bool rotated = rotate(store);
     wake_flush_early(store);
-    return n > 0 || rotated;
+    return n > 0 || crossed || rotated;
 }
 
 bool engine_log_idle_step(struct store *store)

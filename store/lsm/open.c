@@ -159,7 +159,8 @@ static struct store *store_alloc(const struct store_options *options)
  * -------------------------------------------------------------------------------- */
 
 struct dir_census {
-    bool has_files; /* segments or tables of ours */
+    bool has_files;    /* segments or tables of ours */
+    uint64_t greatest; /* number of any */
     char example[FILES_NAME_BYTES];
 };
 
@@ -170,6 +171,7 @@ static bool census_each(void *arg, const char *name)
     uint64_t number;
     if (files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST) {
         census->has_files = true;
+        census->greatest = number > census->greatest ? number : census->greatest;
         strncpy(census->example, name, sizeof census->example - 1);
     }
     return true;
@@ -432,12 +434,23 @@ static void remove_orphans(struct store *store, const struct view *view)
     free(orphans.names);
 }
 
-static void number_everything(struct store *store, const struct manifest *manifest)
+/* New files get numbers above those of any file that is there, named by the manifest or not: what a
+ * crash left behind is only removed once the new files are in force. */
+static enum err number_everything(struct store *store, const struct manifest *manifest,
+                                  struct err_detail *detail)
 {
+    struct dir_census census = {0};
+    enum err err = vfs_dir_list(store->dir, census_each, &census);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot list %s: %s", store->dir_path, strerror(errno));
+        return err;
+    }
     store->store_id = manifest->store_id;
     store->epoch = manifest->epoch;
     store->manifest_number = manifest->number;
-    atomic_init(&store->next_file, manifest->next_file);
+    atomic_init(&store->next_file,
+                census.greatest >= manifest->next_file ? census.greatest + 1 : manifest->next_file);
+    return ERR_OK;
 }
 
 /* Makes the store ready for numbers from `next_seq` on and publishes its view. */
@@ -479,9 +492,11 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
     if (err != ERR_OK) {
         return err;
     }
-    number_everything(store, &manifest);
     struct wal_replay replayed = {0};
-    err = open_tables(store, &manifest, view, detail);
+    err = number_everything(store, &manifest, detail);
+    if (err == ERR_OK) {
+        err = open_tables(store, &manifest, view, detail);
+    }
     if (err == ERR_OK) {
         err = replay_log(store, &manifest, view, &replayed, detail);
     }
@@ -609,6 +624,7 @@ void store_close(struct store *store)
 void engine_abandon(struct store *store)
 {
     assert(store->options.manual);
+    atomic_store(&store->closing, true); /* nobody is let in by what is given back */
     for (uint64_t i = 0; i <= store->ring_mask; i++) {
         struct op *op = atomic_exchange(&store->ring[i], NULL);
         if (op && op->last) {
