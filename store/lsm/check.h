@@ -1,0 +1,65 @@
+/*
+ * check.h - looking at a data directory and its files without opening the store.
+ *
+ * Threads:   any thread. All may block for long.
+ * Ownership: what callbacks get lives for the call.
+ * Errors:    damage is reported through the callback; a returned error means that the look itself
+ * could not be finished, and the detail says why.
+ */
+#ifndef VARVE_STORE_LSM_CHECK_H
+#define VARVE_STORE_LSM_CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/base/bytes.h"
+#include "store/base/err.h"
+#include "store/base/vfs.h"
+#include "store/lsm/manifest.h"
+#include "store/lsm/wal.h"
+
+/* One finding. A problem is damage; the others are notes: a torn tail that was never acknowledged,
+ * a file that nothing names. */
+struct check_finding {
+    bool problem;
+    const char *file;
+    uint64_t offset;        /* in the file */
+    bool has_keys;          /* keys from first_key up to but without end_key may be affected; */
+    struct bytes first_key; /* size 0: from the first… */
+    struct bytes end_key;   /* …to the last */
+    const char *text;
+};
+
+typedef void check_finding_fn(void *arg, const struct check_finding *finding);
+
+struct check_summary {
+    uint64_t tables, segments, table_records, log_records, bytes;
+    uint64_t problems, notes;
+    uint64_t last_seq; /* newest number that would be recovered */
+};
+
+/* Verifies every checksum and invariant of the directory: manifest, tables (each byte, order,
+ * ranges, levels), log segments, and whether they join. Takes the directory's lock: ERR_LOCKED
+ * while a server runs. Changes nothing. */
+MUST_USE enum err check_dir(const struct vfs *vfs, const char *path, check_finding_fn *each,
+                            void *arg, struct check_summary *ret_summary,
+                            struct err_detail *detail);
+
+/* What `varve dump` shows of a file; each may be called many times, in the file's order. */
+struct dump_visitor {
+    void (*manifest)(void *arg, const struct manifest *manifest);
+    void (*table)(void *arg, const struct table_info *info);
+    void (*segment)(void *arg, uint64_t number, uint64_t size_bytes);
+    void (*frame)(void *arg, uint64_t offset, const struct frame_header *frame);
+    void (*record)(void *arg, const struct record *record);
+    void (*damage)(void *arg, uint64_t offset, const char *text);
+    void *arg;
+};
+
+/* Reads one segment, table or manifest, told by its name, in whatever directory it lies. Needs no
+ * lock: of a file that is being written the newest part may show as damage. ERR_INVALID if it is
+ * none of ours. */
+MUST_USE enum err dump_file(const struct vfs *vfs, const char *path,
+                            const struct dump_visitor *visitor, struct err_detail *detail);
+
+#endif

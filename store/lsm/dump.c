@@ -1,0 +1,168 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/lsm/check.h"
+#include "store/lsm/files.h"
+#include "store/lsm/table.h"
+
+static enum err dump_frame(void *arg, const struct frame_header *frame,
+                           const struct record *const records[], uint64_t segment_number,
+                           uint64_t offset)
+{
+    (void)segment_number;
+    const struct dump_visitor *visitor = arg;
+    visitor->frame(visitor->arg, offset, frame);
+    for (uint32_t i = 0; i < frame->count; i++) {
+        visitor->record(visitor->arg, records[i]);
+    }
+    return ERR_OK;
+}
+
+static void dump_bad(void *arg, uint64_t offset, const char *text)
+{
+    const struct dump_visitor *visitor = arg;
+    visitor->damage(visitor->arg, offset, text);
+}
+
+static enum err dump_segment(struct vfs_dir *dir, const char *name,
+                             const struct file_header *header, uint64_t size_bytes,
+                             const struct dump_visitor *visitor, struct err_detail *detail)
+{
+    visitor->segment(visitor->arg, header->number, size_bytes);
+    return wal_read_segment(dir, name, dump_frame, dump_bad, (void *)visitor, detail);
+}
+
+static enum err dump_records(struct vfs_dir *dir, struct table *table,
+                             const struct dump_visitor *visitor, struct err_detail *detail)
+{
+    struct table_stream *stream;
+    enum err err = table_stream_new(dir, table, &stream);
+    const struct record *record = NULL;
+    while (err == ERR_OK) {
+        err = table_stream_next(stream, &record, detail);
+        if (err != ERR_OK || !record) {
+            break;
+        }
+        visitor->record(visitor->arg, record);
+    }
+    if (err == ERR_CORRUPT) {
+        visitor->damage(visitor->arg, 0, detail->text);
+        err = ERR_OK;
+    }
+    table_stream_free(stream);
+    return err;
+}
+
+static enum err dump_table(struct vfs_dir *dir, const struct file_header *header,
+                           const struct dump_visitor *visitor, struct err_detail *detail)
+{
+    struct table *table;
+    enum err err = table_open(dir, header->store_id, header->number, NULL, &table, detail);
+    if (err == ERR_CORRUPT) {
+        visitor->damage(visitor->arg, 0, detail->text);
+        return ERR_OK;
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    visitor->table(visitor->arg, table_info(table));
+    err = dump_records(dir, table, visitor, detail);
+    if (table_release(table)) {
+        table_free(table);
+    }
+    return err;
+}
+
+static enum err dump_manifest(struct vfs_dir *dir, const struct dump_visitor *visitor,
+                              struct err_detail *detail)
+{
+    struct manifest manifest;
+    enum err err = manifest_load(dir, &manifest, detail);
+    if (err == ERR_CORRUPT) {
+        visitor->damage(visitor->arg, 0, detail->text);
+        return ERR_OK;
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    visitor->manifest(visitor->arg, &manifest);
+    manifest_release(&manifest);
+    return ERR_OK;
+}
+
+static enum err read_header(struct vfs_dir *dir, const char *name, struct file_header *ret_header,
+                            uint64_t *ret_size_bytes, struct err_detail *detail)
+{
+    struct vfs_file *file;
+    enum err err = vfs_open(dir, name, VFS_READ, &file);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot open %s: %s", name, strerror(errno));
+        return err;
+    }
+    size_t got = 0;
+    memset(ret_header, 0, sizeof *ret_header);
+    err = vfs_read(file, 0, ret_header, sizeof *ret_header, &got);
+    if (err == ERR_OK) {
+        err = vfs_size(file, ret_size_bytes);
+    }
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot read %s: %s", name, strerror(errno));
+    }
+    vfs_close(file);
+    return err;
+}
+
+/* The kind by the name that the file was given, because a damaged header must not hide it. */
+static enum err dump_named(struct vfs_dir *dir, const char *name,
+                           const struct dump_visitor *visitor, struct err_detail *detail)
+{
+    enum file_kind kind;
+    uint64_t number = 0;
+    if (!files_parse_name(name, &kind, &number)) {
+        err_detail_set(detail, "%s is not named like a segment, table or manifest of varve", name);
+        return ERR_INVALID;
+    }
+    struct file_header header;
+    uint64_t size_bytes;
+    enum err err = read_header(dir, name, &header, &size_bytes, detail);
+    if (err != ERR_OK) {
+        return err;
+    }
+    switch (kind) {
+    case FILE_SEGMENT:
+        header.number = number;
+        return dump_segment(dir, name, &header, size_bytes, visitor, detail);
+    case FILE_TABLE:
+        header.number = number;
+        return dump_table(dir, &header, visitor, detail);
+    case FILE_MANIFEST:
+        return dump_manifest(dir, visitor, detail);
+    }
+    return ERR_INVALID;
+}
+
+enum err dump_file(const struct vfs *vfs, const char *path, const struct dump_visitor *visitor,
+                   struct err_detail *detail)
+{
+    char *folder = strdup(path);
+    if (!folder) {
+        return ERR_NO_MEMORY;
+    }
+    char *slash = strrchr(folder, '/');
+    const char *name = slash ? slash + 1 : folder;
+    const char *in = slash == folder ? "/" : slash ? folder : ".";
+    if (slash) {
+        *slash = '\0';
+    }
+    struct vfs_dir *dir;
+    enum err err = vfs_dir_open(vfs, in, false, &dir);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot open directory %s: %s", in, strerror(errno));
+    } else {
+        err = dump_named(dir, name, visitor, detail);
+        vfs_dir_close(dir);
+    }
+    free(folder);
+    return err;
+}
