@@ -1,3 +1,7 @@
+/* A step begins what is due (a full compaction that was asked for, else level 0, else the level
+ * furthest above its target) or goes on with what was begun, by a slice. Between slices the thread
+ * looks whether the store is closing, sets the gate of level 0, and sleeps off the rate limit,
+ * never under a lock. */
 #include "store/lsm/compaction.h"
 
 #include <assert.h>
@@ -6,11 +10,11 @@
 
 #include "store/lsm/compaction_run.h"
 
-#define SLICE_BYTES (UINT64_C(1) << 20)
-#define MANUAL_SLICE_BYTES                                                \
-    (UINT64_C(16) << 10) /* so that tests can do much between two of them \
-                          */
-#define RETRY_MAX_MS      UINT64_C(60000)
+/* In manual mode slices are small, so that a test can do much between two of them. */
+#define SLICE_BYTES        (UINT64_C(1) << 20)
+#define MANUAL_SLICE_BYTES (UINT64_C(16) << 10)
+
+#define RETRY_MAX_MS      UINT64_C(16000)
 #define READ_ATTEMPTS     3u /* of an input that gives ERR_IO, before it is left alone */
 #define BURST_US          UINT64_C(50000) /* unused time that the rate limit makes good */
 #define PACE_SLEEP_MAX_MS UINT64_C(50)
@@ -95,6 +99,11 @@ static void complete_requests(struct compactor *compactor, enum err err)
 static bool note_damage(struct compactor *compactor, uint64_t number)
 {
     struct compaction_damage *damage = &compactor->damage;
+    for (size_t i = 0; i < damage->n_numbers; i++) {
+        if (damage->numbers[i] == number) {
+            return true; /* a full compaction was asked for nevertheless */
+        }
+    }
     uint64_t *grown = realloc(damage->numbers, (damage->n_numbers + 1) * sizeof *grown);
     if (!grown) {
         return false;

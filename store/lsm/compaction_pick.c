@@ -1,3 +1,4 @@
+/* Shape, scores and picks: pure functions of a view. */
 #include "store/lsm/compaction_pick.h"
 
 #include <assert.h>
@@ -64,13 +65,31 @@ static uint64_t estimate_debt(const struct view *view, const struct compaction_s
         debt = coming + shape->level_bytes[shape->base_level];
     }
     for (uint32_t l = shape->base_level; l < COMPACTION_LAST_LEVEL; l++) {
-        uint64_t bytes = shape->level_bytes[l] + coming;
+        uint64_t bytes = shape->weight_bytes[l] + coming;
         coming = bytes > shape->target_bytes[l] ? bytes - shape->target_bytes[l] : 0;
         /* Each byte that goes down meets so many in the next level. */
         double met = bytes > 0 ? (double)shape->level_bytes[l + 1] / (double)bytes : 0;
         debt += coming + (uint64_t)((double)coming * met);
     }
     return debt;
+}
+
+static void measure(const struct view *view, struct compaction_shape *shape)
+{
+    uint64_t markers[MANIFEST_LEVELS] = {0}, puts = 0, data_bytes = 0;
+    for (uint32_t l = 0; l < MANIFEST_LEVELS; l++) {
+        for (size_t i = 0; i < view->levels[l].n_tables; i++) {
+            const struct table_info *info = table_info(view->levels[l].tables[i]);
+            shape->level_bytes[l] += info->size_bytes;
+            markers[l] += info->markers;
+            puts += info->records - info->markers;
+            data_bytes += info->data_bytes;
+        }
+    }
+    uint64_t usual_bytes = puts > 0 ? data_bytes / puts : 0;
+    for (uint32_t l = 0; l < MANIFEST_LEVELS; l++) {
+        shape->weight_bytes[l] = shape->level_bytes[l] + markers[l] * usual_bytes;
+    }
 }
 
 void compaction_shape_of(const struct view *view, uint64_t memtable_bytes,
@@ -81,16 +100,12 @@ void compaction_shape_of(const struct view *view, uint64_t memtable_bytes,
             memtable_bytes < COMPACTION_TABLE_BYTES ? memtable_bytes : COMPACTION_TABLE_BYTES,
         .base_level = COMPACTION_LAST_LEVEL,
     };
-    uint32_t first = COMPACTION_LAST_LEVEL; /* with tables */
+    measure(view, &shape);
+    uint32_t first = COMPACTION_LAST_LEVEL; /* below level 0 that has tables */
     uint64_t greatest = 0;
-    for (uint32_t l = MANIFEST_LEVELS; l-- > 0;) {
-        for (size_t i = 0; i < view->levels[l].n_tables; i++) {
-            shape.level_bytes[l] += table_info(view->levels[l].tables[i])->size_bytes;
-        }
-        if (l > 0 && view->levels[l].n_tables > 0) {
-            first = l;
-            greatest = shape.level_bytes[l] > greatest ? shape.level_bytes[l] : greatest;
-        }
+    for (uint32_t l = COMPACTION_LAST_LEVEL; l > 0; l--) {
+        first = view->levels[l].n_tables > 0 ? l : first;
+        greatest = shape.level_bytes[l] > greatest ? shape.level_bytes[l] : greatest;
     }
     /* Level 0 brings so much at a time. A level that may hold much less would be passed through. */
     uint64_t least = ENGINE_LEVEL0_TRIGGER * memtable_bytes / 2;
@@ -339,7 +354,7 @@ static uint32_t fullest_level(const struct compaction_shape *shape, uint32_t tri
     uint32_t found = COMPACTION_LAST_LEVEL;
     double greatest = 1;
     for (uint32_t l = shape->base_level; l < COMPACTION_LAST_LEVEL; l++) {
-        double score = (double)shape->level_bytes[l] / (double)shape->target_bytes[l];
+        double score = (double)shape->weight_bytes[l] / (double)shape->target_bytes[l];
         if (score > greatest && !(tried & 1u << l)) {
             found = l;
             greatest = score;

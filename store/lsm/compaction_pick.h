@@ -37,6 +37,9 @@
 struct compaction_shape {
     uint64_t table_bytes; /* size at which an output ends */
     uint64_t level_bytes[MANIFEST_LEVELS];
+    /* The same, with each delete marker as heavy as what it is likely to free below: so that space
+     * comes back before as many bytes of markers have come together. */
+    uint64_t weight_bytes[MANIFEST_LEVELS];
     uint64_t target_bytes[MANIFEST_LEVELS]; /* of the base level and those below it */
     uint32_t base_level;
     uint64_t debt_bytes; /* to read until nothing is due, an estimate */

@@ -1,3 +1,4 @@
+/* The phases of one compaction, and what becomes of each key. */
 #include "store/lsm/compaction_run.h"
 
 #include <assert.h>
