@@ -137,6 +137,21 @@ static void says_what_it_is(void **state)
     json_decref(json);
 }
 
+static void every_route_is_described(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ask(f, "GET /openapi.yaml", ""), 200);
+    for (int i = API_ROUTE_NONE + 1; i < API_ROUTE_COUNT; i++) {
+        char line[64];
+
+        snprintf(line, sizeof line, "\n  %s:\n", api_route_name((enum api_route)i));
+        if (strstr(f->peer.body, line) == NULL) {
+            fail_msg("openapi.yaml lacks %s", api_route_name((enum api_route)i));
+        }
+    }
+}
+
 static void every_problem_is_described(void **state)
 {
     struct fixture *f = *state;
@@ -161,6 +176,7 @@ int main(void)
         API_TEST(web_pages_drive_nothing),
         API_TEST(probes_and_metrics_are_the_owners),
         API_TEST(says_what_it_is),
+        API_TEST(every_route_is_described),
         API_TEST(every_problem_is_described),
     };
 
