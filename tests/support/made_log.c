@@ -152,3 +152,118 @@ void file_patch(struct vfs_dir *dir, const char *name, uint64_t offset, const vo
     must(vfs_write(file, offset, &part, 1), name);
     vfs_close(file);
 }
+
+/* --- A log of three segments ------------------------------------------------------------------ */
+
+const uint64_t made_numbers[MADE_SEGMENTS] = {1, 2, 3};
+
+const char *made_name(uint64_t segment)
+{
+    static char name[FILES_NAME_BYTES];
+
+    files_name(FILE_SEGMENT, segment, name);
+    return name;
+}
+
+struct made_log *made_log_new(const struct vfs *vfs, const struct made_plan *plan, size_t n,
+                              uint64_t segment_bytes)
+{
+    struct made_log *log = must_alloc(sizeof *log);
+    struct wal *wals[MADE_SEGMENTS];
+    uint64_t next_seq = 1;
+
+    *log = (struct made_log){.n_frames = n};
+    if (vfs == vfs_posix()) {
+        temp_dir_make(log->path);
+    }
+    must(vfs_dir_open(vfs, log->path[0] ? log->path : "log", true, &log->dir), "open");
+    for (size_t s = 0; s < MADE_SEGMENTS; s++) {
+        wals[s] = made_segment(log->dir, made_numbers[s], segment_bytes);
+    }
+    assert(n <= MADE_FRAMES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        log->frames[i] =
+            made_append(wals[plan[i].segment - 1], next_seq, plan[i].count, plan[i].durable_upto);
+        next_seq += plan[i].count;
+    }
+    for (size_t s = 0; s < MADE_SEGMENTS; s++) {
+        wal_close(wals[s]);
+        log->written[s] = file_load(log->dir, made_name(made_numbers[s]), &log->size_bytes[s]);
+    }
+    return log;
+}
+
+void made_log_free(struct made_log *log)
+{
+    for (size_t s = 0; s < MADE_SEGMENTS; s++) {
+        free(log->written[s]);
+    }
+    vfs_dir_close(log->dir);
+    if (log->path[0]) {
+        temp_dir_remove(log->path);
+    }
+    free(log);
+}
+
+struct made_log *made_log_synced(const struct vfs *vfs)
+{
+    static const struct made_plan plan[] = {
+        {1, 1, 0}, {1, 3, 1}, {1, 0, 4}, {1, 2, 4},  {1, 1, 6},
+        {2, 1, 7}, {2, 0, 8}, {2, 3, 8}, {2, 2, 11}, {2, 0, 13},
+    };
+
+    return made_log_new(vfs, plan, sizeof plan / sizeof plan[0], MADE_SEGMENT_BYTES);
+}
+
+struct made_log *made_log_pipelined(const struct vfs *vfs)
+{
+    static const struct made_plan plan[] = {
+        {1, 1, 0}, {1, 2, 0}, {1, 1, 1}, {1, 2, 3}, {1, 1, 3}, {2, 2, 4}, {2, 1, 7}, {3, 1, 7},
+    };
+
+    return made_log_new(vfs, plan, sizeof plan / sizeof plan[0], MADE_SEGMENT_BYTES);
+}
+
+uint64_t made_log_end_seq(const struct made_log *log)
+{
+    const struct made_frame *last = &log->frames[log->n_frames - 1];
+
+    return last->first_seq + last->count;
+}
+
+uint64_t made_log_end_of(const struct made_log *log, uint64_t segment)
+{
+    uint64_t end = WAL_FIRST_FRAME_OFFSET;
+
+    for (size_t i = 0; i < log->n_frames; i++) {
+        if (log->frames[i].segment == segment) {
+            end = log->frames[i].end;
+        }
+    }
+    return end;
+}
+
+void made_log_patch(struct made_log *log, uint64_t segment, uint64_t offset, const void *bytes,
+                    size_t size)
+{
+    file_patch(log->dir, made_name(segment), offset, bytes, size);
+}
+
+void made_log_zero(struct made_log *log, uint64_t segment, uint64_t offset, uint64_t size)
+{
+    uint8_t *zeros = must_alloc(size);
+
+    memset(zeros, 0, (size_t)size);
+    made_log_patch(log, segment, offset, zeros, (size_t)size);
+    free(zeros);
+}
+
+void made_log_cut(struct made_log *log, uint64_t segment, uint64_t size_bytes)
+{
+    file_store(log->dir, made_name(segment), log->written[segment - 1], size_bytes);
+}
+
+void made_log_mend(struct made_log *log, uint64_t segment)
+{
+    made_log_cut(log, segment, log->size_bytes[segment - 1]);
+}

@@ -16,6 +16,7 @@
 #include "store/base/vfs.h"
 #include "store/lsm/record.h"
 #include "store/lsm/wal.h"
+#include "tests/support/temp_dir.h"
 
 #define MADE_STORE_ID  UINT64_C(0x5709e1d000000001)
 #define MADE_LARGE_SEQ UINT64_C(1000000) /* this number's value is long enough to have chunks */
@@ -42,6 +43,58 @@ uint64_t made_segment_id(uint64_t number);
 /* Appends the records first_seq to first_seq + count - 1 as one frame and syncs. */
 struct made_frame made_append(struct wal *wal, uint64_t first_seq, uint32_t count,
                               uint64_t durable_upto);
+
+/* --- A log of three segments ------------------------------------------------------------------ */
+
+enum { MADE_SEGMENTS = 3, MADE_FRAMES_MAX = 64 };
+
+#define MADE_SEGMENT_BYTES UINT64_C(8192)
+
+extern const uint64_t made_numbers[MADE_SEGMENTS]; /* 1, 2, 3 */
+
+struct made_log {
+    struct vfs_dir *dir;
+    char path[TEMP_DIR_BYTES];                 /* of a temporary directory; "" if in memory */
+    struct made_frame frames[MADE_FRAMES_MAX]; /* in the order of writing */
+    size_t n_frames;
+    uint8_t *written[MADE_SEGMENTS]; /* the bytes of each segment before any damage */
+    uint64_t size_bytes[MADE_SEGMENTS];
+};
+
+/* A frame to be: its segment, its records (numbered on), its durable_upto. */
+struct made_plan {
+    uint64_t segment;
+    uint32_t count;
+    uint64_t durable_upto;
+};
+
+/* Writes a log of `n` frames into a directory of `vfs`; with vfs_posix() into a temporary one. The
+ * caller frees; that removes the temporary directory. */
+struct made_log *made_log_new(const struct vfs *vfs, const struct made_plan *plan, size_t n,
+                              uint64_t segment_bytes);
+void made_log_free(struct made_log *log);
+
+/* As the engine writes: each frame synced before the next one, a spare segment at the end. */
+struct made_log *made_log_synced(const struct vfs *vfs);
+
+/* Several frames written before one sync, also across segments. */
+struct made_log *made_log_pipelined(const struct vfs *vfs);
+
+/* The number after the last one written; where the frames of a segment end. */
+uint64_t made_log_end_seq(const struct made_log *log);
+uint64_t made_log_end_of(const struct made_log *log, uint64_t segment);
+
+/* The file name of a segment; lives until the next call. */
+const char *made_name(uint64_t segment);
+
+/* Damages a segment: writes over it, writes zeros over it, cuts it off, and mends it. */
+void made_log_patch(struct made_log *log, uint64_t segment, uint64_t offset, const void *bytes,
+                    size_t size);
+void made_log_zero(struct made_log *log, uint64_t segment, uint64_t offset, uint64_t size);
+void made_log_cut(struct made_log *log, uint64_t segment, uint64_t size_bytes);
+void made_log_mend(struct made_log *log, uint64_t segment);
+
+/* --- Files ------------------------------------------------------------------------------------ */
 
 /* The bytes of a file; the caller frees. */
 uint8_t *file_load(struct vfs_dir *dir, const char *name, uint64_t *ret_size);
