@@ -245,6 +245,9 @@ static void give_back(struct request *request)
     if (request->found) {
         store_entry_release(request->entry);
     }
+    if (request->state != NULL) {
+        request->state_free(request->state);
+    }
     free(request->entry);
     store_write_abort(request->write);
     precondition_release(&request->precondition);
@@ -262,7 +265,9 @@ void api_end(void *api_arg, struct MHD_Connection *connection, void **context,
     if (request == NULL) {
         return;
     }
-    assert(request->next == NULL);
+    /* A client that went away while its request was suspended: libmicrohttpd may end the request
+     * without calling the handler again. The store has let go of it before it was resumed. */
+    assert(request->next == NULL || atomic_load(&request->operation) == OPERATION_DONE);
     give_back(request);
     head = request->method == API_METHOD_HEAD || request->status == MHD_HTTP_NOT_MODIFIED;
     if (hooks->finished != NULL) {

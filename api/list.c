@@ -195,8 +195,10 @@ static void scanned(void *arg, enum err err, bool at_end)
     request_complete(page->request);
 }
 
-static void free_page(struct page *page)
+static void free_page(void *state)
 {
+    struct page *page = state;
+
     store_scan_free(page->scan);
     json_text_release(&page->text);
     free(page);
@@ -282,6 +284,7 @@ static void list_finish(struct request *request)
     }
     json_text_add(&page->text, "{\"keys\":[");
     request->state = page;
+    request->state_free = free_page;
     request_start(request);
     store_scan_run(page->scan, add_entry, scanned, page);
     request_then(request, list_answer);

@@ -118,7 +118,8 @@ struct request {
     struct store_current before;
     struct store_version version;
 
-    void *state; /* of the handler, while it waits */
+    void *state;                     /* of the handler, while it waits… */
+    void (*state_free)(void *state); /* …and how to free it, should the client go away meanwhile */
 
     /* the answer */
     enum problem problem;
