@@ -2,8 +2,9 @@
  * pattern.h - values whose every byte tells key, version and place.
  *
  * A value is a function of (key, version, size): a reader that knows which version it should see
- * notices any wrong byte, another version's, another key's, or a shifted one. It isn't
- * compressible, and begins with its version, so that a reader who doesn't know can find out.
+ * notices any wrong byte, another version's, another key's, or a shifted one (each byte
+ * behind the first 8 misses another key or size with one chance in 256). It isn't compressible, and
+ * begins with its version, so that a reader who doesn't know can find out.
  *
  * Threads:   any thread.
  * Ownership: the caller's buffers.
