@@ -47,6 +47,9 @@ static struct vfs_mem_verdict begin(struct vfs_mem *fs, struct vfs_mem_call call
     if (hook && !fs->crashed) {
         vfs_mem_unlock(fs);
         verdict = hook(arg, &call);
+        /* Others give their caller something that only doing them brings about. */
+        assert(verdict.action != VFS_MEM_SKIP || call.op == VFS_MEM_SYNC ||
+               call.op == VFS_MEM_DIR_SYNC);
         vfs_mem_lock(fs);
     }
     if (fs->crashed) {
