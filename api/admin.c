@@ -58,8 +58,9 @@ static void compact_finish(struct request *request)
     request_then(request, answer_done);
 }
 
-const struct handler admin_flush = {.needs_store = true, .finish = flush_finish};
-const struct handler admin_compact = {.needs_store = true, .finish = compact_finish};
+const struct handler admin_flush = {.needs_store = true, .suspends = true, .finish = flush_finish};
+const struct handler admin_compact = {
+    .needs_store = true, .suspends = true, .finish = compact_finish};
 
 /* --- Numbers ------------------------------------------------------------------------------- */
 

@@ -359,6 +359,7 @@ static void put_finish(struct request *request)
 const struct handler kv_put = {
     .needs_store = true,
     .on_key = true,
+    .suspends = true,
     .begin = put_begin,
     .body = put_body,
     .finish = put_finish,
@@ -424,6 +425,7 @@ static void delete_finish(struct request *request)
 const struct handler kv_delete = {
     .needs_store = true,
     .on_key = true,
+    .suspends = true,
     .parameters = {[DELETE_MISSING] = "missing"},
     .begin = delete_begin,
     .finish = delete_finish,

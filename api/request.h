@@ -44,6 +44,7 @@ struct request;
 struct handler {
     bool needs_store;
     bool on_key;                                        /* the route names one */
+    bool suspends;                                      /* finish() waits for the disk */
     const char *parameters[REQUEST_PARAMETERS_MAX + 1]; /* the query's, NULL-terminated */
     /* The header section is complete; may fail, may wait. */
     void (*begin)(struct request *request);
@@ -128,6 +129,7 @@ struct request {
     char current_etag[ETAG_SIZE];
     bool close; /* nothing that follows on the connection can be trusted */
     bool answered;
+    bool put_off; /* the end was seen once */
     unsigned status;
     uint64_t answer_bytes;
 
