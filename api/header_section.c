@@ -6,10 +6,14 @@
 #include "api/router.h"
 #include "api/routes.h"
 
+enum { LINE_END_BYTES = 2 };
+
 /* A header section being read. */
 struct section {
     struct request *request;
     struct wire wire;
+    const char *next; /* where the next line must begin */
+    bool has_gap;
 };
 
 static bool contains_nocase(struct span text, const char *part)
@@ -33,6 +37,8 @@ static enum MHD_Result take_field(void *arg, enum MHD_ValueKind kind, const char
     enum problem problem = PROBLEM_NONE;
 
     (void)kind;
+    section->has_gap |= name != section->next || value == NULL;
+    section->next = text.at + text.len + LINE_END_BYTES;
     switch (wire_field(&section->wire, span_of(name, name_len), text)) {
     case WIRE_IF_MATCH:
         problem = precondition_if_match(&request->precondition, text);
@@ -99,6 +105,26 @@ static void keep(struct request *request, const struct wire *wire, const struct 
         !line->http_1_0 && span_is_nocase(wire->fields[WIRE_EXPECT].first, "100-continue");
 }
 
+/* libmicrohttpd leaves names and values where they came in, with zero bytes in place of colons and
+ * line ends, and counts the bytes of the section. So it shows where it dropped something: what
+ * follows a zero byte in a value, line ends without CR, folded lines, and all that comes behind a
+ * line that begins with a colon, which it takes for the section's end and the rest for a request.
+ * Later versions are as strict as that by themselves, and move values. */
+static bool has_gap(const struct section *section, const char *method)
+{
+#if MHD_VERSION < 0x01000000
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        section->request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+    return section->has_gap || info == NULL ||
+           section->next + LINE_END_BYTES != method + info->header_size;
+#else
+    (void)section;
+    (void)method;
+    return false;
+#endif
+}
+
 /* Everything that can be said about the message before its route matters. */
 static void check_message(struct request *request, const char *url, const char *method,
                           const char *version)
@@ -117,8 +143,11 @@ static void check_message(struct request *request, const char *url, const char *
     struct wire_refusal refusal;
 
     section.request = request;
+    section.next = version + strlen(version) + LINE_END_BYTES;
+    section.has_gap = false;
     wire_init(&section.wire);
     MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, take_field, &section);
+    line.section_gap = has_gap(&section, method);
     keep(request, &section.wire, &line);
     refusal = wire_check(&section.wire, &line, &request->api->config.policy);
     if (refusal.limit > 0) {

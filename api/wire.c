@@ -222,6 +222,10 @@ static struct wire_refusal check_framing(const struct wire *wire, const struct w
     const struct wire_value *length = &wire->fields[WIRE_CONTENT_LENGTH];
     const struct wire_value *coding = &wire->fields[WIRE_TRANSFER_ENCODING];
 
+    if (line->section_gap) {
+        return refuse_and_close(WIRE_OTHER, "End each header field, and the section, with CR LF; "
+                                            "fold no lines and send no zero bytes.");
+    }
     if (wire->bad_name != NULL) {
         return refuse_and_close(WIRE_OTHER, wire->bad_name);
     }

@@ -62,6 +62,7 @@ struct wire_line {
     struct span target; /* raw */
     bool http_1_0;      /* else 1.1 or a later 1.x */
     bool target_cut;    /* the target's length isn't what the request says: a NUL was in it */
+    bool section_gap;   /* the fields don't follow each other byte by byte */
 };
 
 /* The limits and rules of one listener. */
