@@ -58,8 +58,7 @@ struct http_connection {
     _Atomic uint32_t stamp; /* written by the worker's thread */
 
     /* Under the worker's lock. */
-    bool cut;         /* SHUT_RDWR was done */
-    bool half_closed; /* SHUT_RD was done */
+    bool cut; /* SHUT_RDWR was done */
     struct deadline deadline;
 };
 
@@ -263,15 +262,25 @@ static void on_library_message(void *arg, const char *format, va_list args)
 
 /* --- The watchdog --- */
 
-/* What came from the client and what it acknowledged: the kernel counts both. */
-static void read_progress(int fd, uint64_t *ret_received, uint64_t *ret_sent)
+/* TCP_CLOSE_WAIT of netinet/tcp.h, which knows no byte counts and excludes linux/tcp.h. */
+enum { STATE_CLOSE_WAIT = 8 };
+
+/* What the kernel knows of a connection. */
+struct progress {
+    uint64_t received; /* bytes from the client */
+    uint64_t sent;     /* bytes that it acknowledged */
+    bool client_done;  /* it has closed its half */
+};
+
+static struct progress read_progress(int fd)
 {
     struct tcp_info info;
     socklen_t size = sizeof info;
     memset(&info, 0, sizeof info);
     (void)getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
-    *ret_received = info.tcpi_bytes_received;
-    *ret_sent = info.tcpi_bytes_acked;
+    return (struct progress){.received = info.tcpi_bytes_received,
+                             .sent = info.tcpi_bytes_acked,
+                             .client_done = info.tcpi_state == STATE_CLOSE_WAIT};
 }
 
 static void cut_off(struct http_server *server, struct http_connection *connection)
@@ -288,15 +297,18 @@ static void watch_connection(struct http_server *server, struct http_connection 
 {
     uint32_t stamp = atomic_load_explicit(&connection->stamp, memory_order_relaxed);
     enum deadline_phase phase = deadline_phase(stamp);
-    if (draining && !connection->half_closed && (phase == PHASE_IDLE || phase == PHASE_HEADERS)) {
-        connection->half_closed = true;
+    struct progress progress = {0};
+    if (deadline_needs_bytes(stamp)) {
+        progress = read_progress(connection->fd);
+    }
+    bool may_end = phase == PHASE_IDLE || phase == PHASE_HEADERS;
+    /* libmicrohttpd overlooks the end of a stream that came together with the last bytes before
+     * it. Being told again, it first reads what is left: so this is done until it has. */
+    if ((draining && may_end) || (progress.client_done && (may_end || phase == PHASE_BODY))) {
         shutdown(connection->fd, SHUT_RD);
     }
-    uint64_t received = 0, sent = 0;
-    if (deadline_needs_bytes(stamp)) {
-        read_progress(connection->fd, &received, &sent);
-    }
-    if (deadline_check(&connection->deadline, &server->limits, stamp, now, received, sent)) {
+    if (deadline_check(&connection->deadline, &server->limits, stamp, now, progress.received,
+                       progress.sent)) {
         cut_off(server, connection);
     }
 }
