@@ -122,6 +122,13 @@ struct reply raw_reply_to_head(int fd)
     return read_reply(fd, true);
 }
 
+void raw_drop_to_end(int fd)
+{
+    char bytes[4096];
+    while (receive(fd, bytes, sizeof bytes) > 0) {
+    }
+}
+
 void raw_wait_closed(int fd)
 {
     char byte;

@@ -132,6 +132,9 @@ struct reply raw_last_reply(int fd);
 /* Waits until the server has closed the connection, by FIN or RST. */
 void raw_wait_closed(int fd);
 
+/* Reads and drops everything until the server closes. */
+void raw_drop_to_end(int fd);
+
 /* Sends `text`, reads one answer, closes. */
 struct reply raw_exchange(const struct server *server, const char *text);
 

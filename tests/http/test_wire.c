@@ -1,0 +1,352 @@
+/* Requests that two parsers could read differently, and those that look odd but are right. */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/http/fixture.h"
+
+/* 400, and nothing that follows on the connection is read: a PUT hidden there isn't executed. */
+static void expect_refused(const struct fixture *fixture, const char *request, size_t size)
+{
+    static const char hidden[] = "PUT /kv/wire/hidden HTTP/1.1\r\nHost: localhost\r\n"
+                                 "Content-Length: 1\r\n\r\nx";
+    int fd = raw_connect(fixture->server);
+    raw_send_bytes(fd, request, size);
+    raw_send(fd, hidden);
+    struct reply reply = raw_reply(fd);
+    if (reply.status != 400) {
+        print_error("%.*s\n", (int)size, request);
+    }
+    assert_status(&reply, 400);
+    reply_free(&reply);
+    /* Where libmicrohttpd refuses by itself, the head of its answer may come twice. */
+    raw_drop_to_end(fd);
+    close(fd);
+    struct reply got = client_get(fixture->client, "/kv/wire/hidden");
+    if (got.status != 404) {
+        print_error("%.*s\n", (int)size, request);
+    }
+    assert_status(&got, 404);
+    reply_free(&got);
+}
+
+#define HOST "Host: localhost\r\n"
+#define PUT  "PUT /kv/wire/refused HTTP/1.1\r\n"
+#define GET  "GET /kv/wire/refused HTTP/1.1\r\n"
+
+static void requests_with_an_unclear_end_are_refused(void **state)
+{
+    static const char *const requests[] = {
+        PUT HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+        PUT HOST "Content-Length: 1\r\nContent-Length: 50\r\n\r\nx",
+        PUT HOST "Content-Length: 1, 1\r\n\r\nx",
+        PUT HOST "Content-Length: +1\r\n\r\nx",
+        PUT HOST "Content-Length: -1\r\n\r\nx",
+        PUT HOST "Content-Length: 0x1\r\n\r\nx",
+        PUT HOST "Content-Length: 1 1\r\n\r\nx",
+        PUT HOST "Content-Length:\r\n 1\r\n\r\nx",
+        PUT HOST "Content-Length : 1\r\n\r\nx",
+        PUT HOST "Content-Length\t: 1\r\n\r\nx",
+        PUT HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: chunked, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: identity\r\n\r\nx",
+        PUT HOST "Transfer-Encoding: xchunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding : chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding:\r\n chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: chunked\r\n\r\nzz\r\nx\r\n0\r\n\r\n",
+        PUT HOST "Transfer-Encoding: chunked\r\n\r\n-1\r\nx\r\n0\r\n\r\n",
+        "PUT /kv/wire/refused HTTP/1.0\r\n" HOST
+        "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        expect_refused(*state, requests[i], strlen(requests[i]));
+    }
+}
+
+static void fields_that_are_folded_or_misnamed_are_refused(void **state)
+{
+    static const char *const requests[] = {
+        GET HOST "If-None-Match:\r\n *\r\n\r\n",
+        GET HOST "If-Match:\r\n \"x\"\r\n\r\n",
+        GET HOST "Range:\r\n bytes=0-1\r\n\r\n",
+        GET HOST "Authorization:\r\n Bearer x\r\n\r\n",
+        GET HOST "X-TTL:\r\n 5\r\n\r\n",
+        GET HOST "Varve-TTL:\r\n 5\r\n\r\n",
+        GET "Host:\r\n localhost\r\n\r\n",
+        GET HOST "If-None-Match*: *\r\n\r\n",
+        GET HOST "Content-Length5: 5\r\n\r\n",
+        GET HOST "Expect100: 100-continue\r\n\r\n",
+        GET HOST "Na(me: x\r\n\r\n",
+        GET HOST "Na\x80me: x\r\n\r\n",
+        GET HOST "Na me: x\r\n\r\n",
+        GET HOST "Name : x\r\n\r\n",
+        GET HOST "[name]: x\r\n\r\n",
+        GET HOST ": x\r\n\r\n",
+        GET HOST ":\r\n\r\n",
+        GET ": x\r\n" HOST "\r\n",
+        GET HOST ": x\r\nContent-Length: 5\r\n\r\nhello",
+        GET HOST "Folded: a\r\n b\r\n\r\n",
+        GET " Folded: a\r\n" HOST "\r\n",
+        GET HOST "no colon\r\n\r\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        expect_refused(*state, requests[i], strlen(requests[i]));
+    }
+}
+
+static void host_must_be_there_once(void **state)
+{
+    static const char *const requests[] = {
+        GET "\r\n",
+        GET HOST HOST "\r\n",
+        GET HOST "Host: 127.0.0.1\r\n\r\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        expect_refused(*state, requests[i], strlen(requests[i]));
+    }
+}
+
+static void raw_bytes_in_the_target_are_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+    } requests[] = {
+#define BYTES(text) {text, sizeof(text) - 1}
+        BYTES("GET /kv/wire/a\x80 HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv/wire/caf\xc3\xa9 HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv/wire/a\x01 HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv/wire/a\x7f HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv/wire/a\tb HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv/wire/a b HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv/wire/a\0b HTTP/1.1\r\n" HOST "\r\n"),
+        BYTES("GET /kv?prefix=a\0b HTTP/1.1\r\n" HOST "\r\n"),
+#undef BYTES
+    };
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        expect_refused(*state, requests[i].text, requests[i].size);
+    }
+}
+
+static void zero_bytes_and_bare_line_feeds_in_fields_are_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+    } requests[] = {
+#define BYTES(text) {text, sizeof(text) - 1}
+        BYTES(GET HOST "Name: a\0b\r\n\r\n"),
+        BYTES(GET HOST "Name: a\0b\r\nOther: c\r\n\r\n"),
+        BYTES(GET HOST "Na\0me: a\r\n\r\n"),
+        BYTES(GET "Host: localhost\0.example.com\r\n\r\n"),
+        BYTES(GET HOST "Name: a\n\r\n"),
+        BYTES(GET HOST "Name: a\r\n\n"),
+        BYTES(GET HOST "Name: a\n\n"),
+        BYTES("GET /kv/wire/refused HTTP/1.1\nHost: localhost\r\n\r\n"),
+#undef BYTES
+    };
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        expect_refused(*state, requests[i].text, requests[i].size);
+    }
+}
+
+static void our_refusals_are_problems(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reply reply =
+        raw_exchange(fixture->server, PUT HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx");
+    assert_problem(&reply, 400, "/problems/malformed-request");
+    assert_field(&reply, "Connection", "close");
+    reply_free(&reply);
+}
+
+static void chunked_is_matched_without_regard_to_case(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reply reply = raw_exchange(fixture->server, "PUT /kv/wire/case HTTP/1.1\r\n" HOST
+                                                       "transfer-encoding: CHUNKED\r\n\r\n"
+                                                       "2;name=value\r\nab\r\n0\r\n\r\n");
+    assert_status(&reply, 201);
+    assert_field(&reply, "Connection", "close");
+    reply_free(&reply);
+    reply = client_get(fixture->client, "/kv/wire/case");
+    assert_body(&reply, "ab");
+    reply_free(&reply);
+}
+
+static void preconditions_in_trailers_do_not_count(void **state)
+{
+    const struct fixture *fixture = *state;
+    expect_status(fixture->client, 201, "PUT", "/kv/wire/trailer", NULL, "old");
+    struct reply reply = raw_exchange(fixture->server, "PUT /kv/wire/trailer HTTP/1.1\r\n" HOST
+                                                       "Transfer-Encoding: chunked\r\n\r\n"
+                                                       "3\r\nnew\r\n0\r\n"
+                                                       "If-None-Match: *\r\n\r\n");
+    assert_status(&reply, 204);
+    reply_free(&reply);
+    reply = client_get(fixture->client, "/kv/wire/trailer");
+    assert_body(&reply, "new");
+    reply_free(&reply);
+}
+
+static void absolute_form_targets_work(void **state)
+{
+    const struct fixture *fixture = *state;
+    expect_status(fixture->client, 201, "PUT", "/kv/wire/absolute", NULL, "x");
+    struct reply reply = raw_exchange(fixture->server, "GET http://localhost/kv/wire/absolute "
+                                                       "HTTP/1.1\r\n" HOST "\r\n");
+    assert_status(&reply, 200);
+    assert_body(&reply, "x");
+    reply_free(&reply);
+}
+
+static void options_of_the_whole_server(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reply reply = raw_exchange(fixture->server, "OPTIONS * HTTP/1.1\r\n" HOST "\r\n");
+    assert_status(&reply, 204);
+    reply_free(&reply);
+}
+
+static void http_1_0_is_answered_and_closed(void **state)
+{
+    const struct fixture *fixture = *state;
+    expect_status(fixture->client, 201, "PUT", "/kv/wire/old", NULL, "x");
+    int fd = raw_connect(fixture->server);
+    raw_send(fd, "GET /kv/wire/old HTTP/1.0\r\n\r\n");
+    struct reply reply = raw_last_reply(fd);
+    assert_status(&reply, 200);
+    assert_body(&reply, "x");
+    reply_free(&reply);
+    close(fd);
+}
+
+static void what_is_no_http_is_closed(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char *const texts[] = {"GET /kv/a HTTP/2.0\r\nHost: localhost\r\n\r\n",
+                                        "GET /kv/a HTTP/0.9\r\n\r\n", "GET /kv/a\r\n\r\n",
+                                        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+                                        "GET /kv/a FTP/1.1\r\nHost: localhost\r\n\r\n"};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        int fd = raw_connect(fixture->server);
+        raw_send(fd, texts[i]);
+        raw_send(fd, "\r\n\r\n");
+        struct reply reply = raw_last_reply(fd);
+        assert_true(reply.status == 0 || reply.status == 400 || reply.status == 505);
+        reply_free(&reply);
+        close(fd);
+    }
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    const struct fixture *fixture = *state;
+    enum { REQUESTS = 60 };
+    char text[REQUESTS * 128];
+    size_t size = 0;
+    for (int i = 0; i < REQUESTS; i += 3) {
+        size += (size_t)snprintf(text + size, sizeof text - size,
+                                 "PUT /kv/wire/pipe%d HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\n"
+                                 "%02d",
+                                 i, i);
+        size += (size_t)snprintf(text + size, sizeof text - size,
+                                 "GET /kv/wire/pipe%d HTTP/1.1\r\n" HOST "\r\n", i);
+        size += (size_t)snprintf(text + size, sizeof text - size,
+                                 "HEAD /kv/wire/pipe%d HTTP/1.1\r\n" HOST "\r\n", i);
+    }
+    int fd = raw_connect(fixture->server);
+    raw_send_bytes(fd, text, size);
+    for (int i = 0; i < REQUESTS; i += 3) {
+        char value[12];
+        (void)snprintf(value, sizeof value, "%02d", i);
+        struct reply put = raw_reply(fd);
+        struct reply got = raw_reply(fd);
+        struct reply head = raw_reply_to_head(fd);
+        assert_status(&put, 201);
+        assert_status(&got, 200);
+        assert_body(&got, value);
+        assert_status(&head, 200);
+        reply_free(&put);
+        reply_free(&got);
+        reply_free(&head);
+    }
+    close(fd);
+}
+
+static void a_request_may_come_byte_by_byte(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char text[] =
+        "\r\nPUT /kv/wire/slow HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nslow";
+    int fd = raw_connect(fixture->server);
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        raw_send_bytes(fd, text + i, 1);
+    }
+    struct reply reply = raw_reply(fd);
+    assert_status(&reply, 201);
+    reply_free(&reply);
+    close(fd);
+}
+
+/* Someone who has said all may close that half: netcat does. */
+static void a_half_closed_connection_gets_its_answer(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char *const texts[] = {"PUT /kv/wire/half HTTP/1.1\r\n" HOST
+                                        "Content-Length: 4\r\n\r\nhalf",
+                                        "GET /kv/wire/half HTTP/1.1\r\n" HOST "\r\n"};
+    static const unsigned statuses[] = {201, 200};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        int fd = raw_connect(fixture->server);
+        raw_send(fd, texts[i]);
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        struct reply reply = raw_last_reply(fd);
+        assert_status(&reply, statuses[i]);
+        reply_free(&reply);
+        close(fd);
+    }
+}
+
+static void clients_that_leave_in_the_middle_do_no_harm(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char text[] =
+        "PUT /kv/wire/left HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n0123456789";
+    for (size_t n = 1; n < sizeof text - 1; n++) {
+        int fd = raw_connect(fixture->server);
+        raw_send_bytes(fd, text, n);
+        const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, n % 2 == 0 ? &reset : &(struct linger){0},
+                         sizeof reset);
+        close(fd);
+    }
+    expect_status(fixture->client, 404, "GET", "/kv/wire/left", NULL, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requests_with_an_unclear_end_are_refused),
+        cmocka_unit_test(fields_that_are_folded_or_misnamed_are_refused),
+        cmocka_unit_test(host_must_be_there_once),
+        cmocka_unit_test(raw_bytes_in_the_target_are_refused),
+        cmocka_unit_test(zero_bytes_and_bare_line_feeds_in_fields_are_refused),
+        cmocka_unit_test(our_refusals_are_problems),
+        cmocka_unit_test(chunked_is_matched_without_regard_to_case),
+        cmocka_unit_test(preconditions_in_trailers_do_not_count),
+        cmocka_unit_test(absolute_form_targets_work),
+        cmocka_unit_test(options_of_the_whole_server),
+        cmocka_unit_test(http_1_0_is_answered_and_closed),
+        cmocka_unit_test(what_is_no_http_is_closed),
+        cmocka_unit_test(pipelined_requests_are_answered_in_order),
+        cmocka_unit_test(a_request_may_come_byte_by_byte),
+        cmocka_unit_test(a_half_closed_connection_gets_its_answer),
+        cmocka_unit_test(clients_that_leave_in_the_middle_do_no_harm),
+    };
+    return cmocka_run_group_tests(tests, group_start, group_stop);
+}
