@@ -11,7 +11,7 @@
 #define PAGE_BYTES   4096u
 #define ZEROS_BYTES  (UINT64_C(16) << 10)
 #define ZEROS_PARTS  64u /* 1 MiB a write */
-#define SYNC_BYTES   (UINT64_C(16) << 20)
+#define SYNC_BYTES   (UINT64_C(4) << 20)
 #define APPEND_PARTS 1024u /* iovecs of one system call (IOV_MAX) */
 
 struct wal {
@@ -42,7 +42,8 @@ static enum err write_zeros(struct vfs_file *file, uint64_t offset, uint64_t end
     return vfs_write(file, offset, parts, n);
 }
 
-/* Synced as it goes, so that the log's own syncs never queue behind the whole segment. */
+/* Synced as it goes: the log's own syncs would queue behind a whole segment (p99 while one of
+ * 128 MiB is made: 45 ms with a single sync at the end, 15 to 20 ms so). */
 static enum err prewrite(struct vfs_file *file, uint64_t capacity_bytes)
 {
     /* First, so that a full disk is noticed before all of it is written; the blocks it sets aside

@@ -98,6 +98,21 @@ static enum err window_view(struct wal_reader *reader, uint64_t offset, size_t s
     return ERR_OK;
 }
 
+/* Makes *ret_bytes point at whatever is at hand from `offset` on, which lies before the end of the
+ * file: at least 8 bytes, or all that the file still has. Reads only if there are fewer: a search
+ * that stops and goes on doesn't read the same bytes again. */
+static enum err window_rest(struct wal_reader *reader, uint64_t offset, const uint8_t **ret_bytes,
+                            size_t *ret_size)
+{
+    uint64_t left = reader->size_bytes - offset;
+    enum err err = window_view(
+        reader, offset, left < sizeof(uint64_t) ? (size_t)left : sizeof(uint64_t), ret_bytes);
+    if (!err) {
+        *ret_size = (size_t)(reader->window_begin + reader->window_filled - offset);
+    }
+    return err;
+}
+
 /* --- Header ----------------------------------------------------------------------------------- */
 
 static enum err is_damage_alone(struct wal_reader *reader, const struct file_header *header,
@@ -373,13 +388,13 @@ enum err wal_reader_frame(struct wal_reader *reader, uint64_t offset, struct wal
 static enum err find_segment_id(struct wal_reader *reader, uint64_t *offset)
 {
     while (reader->size_bytes - *offset >= WAL_FRAME_HEADER_BYTES) {
-        uint64_t left = reader->size_bytes - *offset;
-        size_t words = (size_t)(left < WINDOW_BYTES ? left : WINDOW_BYTES) / sizeof(uint64_t);
         const uint8_t *bytes;
-        enum err err = window_view(reader, *offset, words * sizeof(uint64_t), &bytes);
+        size_t size;
+        enum err err = window_rest(reader, *offset, &bytes, &size);
         if (err) {
             return err;
         }
+        size_t words = size / sizeof(uint64_t);
         for (size_t i = 0; i < words; i++) {
             if (load_u64(bytes + i * sizeof(uint64_t)) == reader->segment_id) {
                 *offset += i * sizeof(uint64_t);
@@ -423,10 +438,9 @@ static bool is_zero(const uint8_t *bytes, size_t size)
 enum err wal_reader_skip_zeros(struct wal_reader *reader, uint64_t offset, uint64_t *ret_offset)
 {
     while (offset < reader->size_bytes) {
-        uint64_t left = reader->size_bytes - offset;
-        size_t size = (size_t)(left < WINDOW_BYTES ? left : WINDOW_BYTES);
         const uint8_t *bytes;
-        enum err err = window_view(reader, offset, size, &bytes);
+        size_t size;
+        enum err err = window_rest(reader, offset, &bytes, &size);
         if (err) {
             return err;
         }
