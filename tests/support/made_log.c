@@ -86,10 +86,25 @@ struct wal *made_segment(struct vfs_dir *dir, uint64_t number, uint64_t size_byt
     return wal;
 }
 
+enum err made_try_append(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_t durable_upto)
+{
+    struct record **records = must_alloc(count * sizeof *records);
+
+    for (uint32_t i = 0; i < count; i++) {
+        records[i] = made_record_new(first_seq + i);
+    }
+    enum err err =
+        wal_append(wal, first_seq, durable_upto, (const struct record *const *)records, count);
+    for (uint32_t i = 0; i < count; i++) {
+        free(records[i]);
+    }
+    free(records);
+    return err;
+}
+
 struct made_frame made_append(struct wal *wal, uint64_t first_seq, uint32_t count,
                               uint64_t durable_upto)
 {
-    struct record **records = must_alloc(count * sizeof *records);
     struct made_frame frame = {
         .segment = wal_number(wal),
         .offset = wal_used_bytes(wal),
@@ -98,16 +113,8 @@ struct made_frame made_append(struct wal *wal, uint64_t first_seq, uint32_t coun
         .count = count,
     };
 
-    for (uint32_t i = 0; i < count; i++) {
-        records[i] = made_record_new(first_seq + i);
-    }
-    must(wal_append(wal, first_seq, durable_upto, (const struct record *const *)records, count),
-         "wal_append");
+    must(made_try_append(wal, first_seq, count, durable_upto), "wal_append");
     must(wal_sync(wal), "wal_sync");
-    for (uint32_t i = 0; i < count; i++) {
-        free(records[i]);
-    }
-    free(records);
     frame.end = wal_used_bytes(wal);
     return frame;
 }
@@ -175,8 +182,11 @@ struct made_log *made_log_new(const struct vfs *vfs, const struct made_plan *pla
     *log = (struct made_log){.n_frames = n};
     if (vfs == vfs_posix()) {
         temp_dir_make(log->path);
+    } else {
+        static unsigned n_made;
+        (void)snprintf(log->path, sizeof log->path, "made-log-%u", n_made++);
     }
-    must(vfs_dir_open(vfs, log->path[0] ? log->path : "log", true, &log->dir), "open");
+    must(vfs_dir_open(vfs, log->path, true, &log->dir), "open");
     for (size_t s = 0; s < MADE_SEGMENTS; s++) {
         wals[s] = made_segment(log->dir, made_numbers[s], segment_bytes);
     }
@@ -195,11 +205,15 @@ struct made_log *made_log_new(const struct vfs *vfs, const struct made_plan *pla
 
 void made_log_free(struct made_log *log)
 {
+    bool temporary = log->dir->vfs == vfs_posix();
+
     for (size_t s = 0; s < MADE_SEGMENTS; s++) {
+        enum err err = vfs_unlink(log->dir, made_name(made_numbers[s]));
+        assert(err == ERR_OK || err == ERR_NOT_FOUND);
         free(log->written[s]);
     }
     vfs_dir_close(log->dir);
-    if (log->path[0]) {
+    if (temporary) {
         temp_dir_remove(log->path);
     }
     free(log);

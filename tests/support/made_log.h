@@ -40,6 +40,10 @@ struct wal *made_segment(struct vfs_dir *dir, uint64_t number, uint64_t size_byt
 /* The random id of segment `number`. */
 uint64_t made_segment_id(uint64_t number);
 
+/* Appends the records first_seq to first_seq + count - 1 as one frame, without syncing. */
+MUST_USE enum err made_try_append(struct wal *wal, uint64_t first_seq, uint32_t count,
+                                  uint64_t durable_upto);
+
 /* Appends the records first_seq to first_seq + count - 1 as one frame and syncs. */
 struct made_frame made_append(struct wal *wal, uint64_t first_seq, uint32_t count,
                               uint64_t durable_upto);
@@ -54,7 +58,7 @@ extern const uint64_t made_numbers[MADE_SEGMENTS]; /* 1, 2, 3 */
 
 struct made_log {
     struct vfs_dir *dir;
-    char path[TEMP_DIR_BYTES];                 /* of a temporary directory; "" if in memory */
+    char path[TEMP_DIR_BYTES];
     struct made_frame frames[MADE_FRAMES_MAX]; /* in the order of writing */
     size_t n_frames;
     uint8_t *written[MADE_SEGMENTS]; /* the bytes of each segment before any damage */
@@ -68,8 +72,8 @@ struct made_plan {
     uint64_t durable_upto;
 };
 
-/* Writes a log of `n` frames into a directory of `vfs`; with vfs_posix() into a temporary one. The
- * caller frees; that removes the temporary directory. */
+/* Writes a log of `n` frames into a new directory of `vfs`, a temporary one with vfs_posix(). The
+ * caller frees; that removes what was written. */
 struct made_log *made_log_new(const struct vfs *vfs, const struct made_plan *plan, size_t n,
                               uint64_t segment_bytes);
 void made_log_free(struct made_log *log);
