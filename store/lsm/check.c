@@ -14,7 +14,7 @@ struct check {
     check_finding_fn *each;
     void *arg;
     struct check_summary *summary;
-    const char *file; /* that is being looked at */
+    char file[FILES_NAME_BYTES]; /* that is being looked at */
     uint64_t last_table_seq;
 };
 
@@ -52,9 +52,7 @@ static void report_block(void *arg, uint64_t offset, struct bytes first_key, str
 
 static void check_table(struct check *check, const struct manifest_table *of)
 {
-    char name[FILES_NAME_BYTES];
-    files_name(FILE_TABLE, of->info.number, name);
-    check->file = name;
+    files_name(FILE_TABLE, of->info.number, check->file);
     check->summary->tables++;
     check->summary->bytes += of->info.size_bytes;
     check->summary->table_records += of->info.records;
@@ -117,20 +115,18 @@ static void check_segments(struct check *check)
     bool recoverable = err == ERR_OK;
     check->summary->last_seq = recoverable ? replay.next_seq - 1 : check->manifest.covered_seq;
     for (size_t i = 0; i < check->manifest.n_segments; i++) {
-        char name[FILES_NAME_BYTES];
-        files_name(FILE_SEGMENT, check->manifest.segments[i], name);
-        check->file = name;
+        files_name(FILE_SEGMENT, check->manifest.segments[i], check->file);
         check->summary->segments++;
         uint64_t before = check->summary->problems;
         struct err_detail why = {""};
-        err = wal_read_segment(check->dir, name, count_frame,
+        err = wal_read_segment(check->dir, check->file, count_frame,
                                recoverable ? note_damage : report_damage, check, &why);
         if (err != ERR_OK && check->summary->problems == before) {
             report_damage(check, 0, why.text[0] ? why.text : err_text(err));
         }
     }
     if (!recoverable) {
-        check->file = "log";
+        strcpy(check->file, "log");
         report_damage(check, 0, detail.text);
     }
 }
@@ -169,7 +165,7 @@ static bool look_at_name(void *arg, const char *name)
 
 static enum err check_open_dir(struct check *check, const char *path, struct err_detail *detail)
 {
-    check->file = FILES_MANIFEST;
+    strcpy(check->file, FILES_MANIFEST);
     struct err_detail why = {""};
     enum err err = manifest_load(check->dir, &check->manifest, &why);
     if (err == ERR_CORRUPT || err == ERR_FORMAT) {

@@ -29,6 +29,7 @@ struct pending {
     unsigned n;
     unsigned keys[BATCH_MAX];
     bool deletes[BATCH_MAX];
+    size_t sizes[BATCH_MAX]; /* of the values */
 };
 
 struct sim {
@@ -238,7 +239,7 @@ static void build(struct pending *pending)
             }
         } else {
             uint64_t version = model_next_version(sim->model);
-            struct store_put put = {.key = key_of(key), .value_bytes = random_size(sim)};
+            struct store_put put = {.key = key_of(key), .value_bytes = pending->sizes[i]};
             void *value;
             err = store_write_put(pending->write, &put, &value);
             if (err == ERR_OK) {
@@ -283,14 +284,17 @@ static void start_write(struct sim *sim)
     *pending = (struct pending){.sim = sim, .in_use = true};
     pending->n =
         prng_chance(&sim->random, 15) ? 2 + (unsigned)prng_below(&sim->random, BATCH_MAX - 1) : 1;
+    uint64_t bytes = 0;
     unsigned first = (unsigned)prng_below(&sim->random, MODEL_KEYS);
     for (unsigned i = 0; i < pending->n; i++) {
         pending->keys[i] = (first + i * 7) % MODEL_KEYS;
         pending->deletes[i] = prng_chance(&sim->random, 25);
+        pending->sizes[i] = random_size(sim);
+        bytes += 64 + pending->sizes[i];
     }
     pending->conditional = prng_chance(&sim->random, 20);
     pending->if_absent = prng_chance(&sim->random, 50);
-    struct store_write_size size = {.ops = pending->n, .bytes = pending->n * 400};
+    struct store_write_size size = {.ops = pending->n, .bytes = bytes};
     store_write_new(sim->store, &size, on_ready, pending);
 }
 
@@ -440,7 +444,7 @@ static enum err open_store(struct sim *sim, struct err_detail *detail)
     options.dir = "data";
     options.memtable_bytes = ENGINE_MEMTABLE_MIN_BYTES;
     options.max_value_bytes = VALUE_MAX;
-    options.max_inflight_bytes = 400 * 1024;
+    options.max_inflight_bytes = 700 * 1024;
     options.vfs = vfs_mem_vfs(sim->vfs);
     options.manual = true;
     options.on_event = on_event;
