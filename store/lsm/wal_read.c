@@ -1,6 +1,6 @@
 /* wal_read.c - reading one segment alone, past whatever is damaged: for looking, never for use. */
 #include <inttypes.h>
-#include <stdio.h>
+#include <stdarg.h>
 
 #include "store/lsm/files.h"
 #include "store/lsm/wal.h"
@@ -19,13 +19,13 @@ static void tell_bad(const struct reading *reading, uint64_t offset, const char 
 
 static void tell_bad(const struct reading *reading, uint64_t offset, const char *format, ...)
 {
-    char text[256];
+    struct err_detail text;
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
+    err_detail_vset(&text, format, args);
     va_end(args);
-    reading->bad(reading->arg, offset, text);
+    reading->bad(reading->arg, offset, text.text);
 }
 
 /* The zeros between the file header and the first frame. */

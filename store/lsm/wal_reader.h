@@ -46,7 +46,7 @@ struct wal_frame {
     uint64_t end;                        /* where the next frame would begin */
 };
 
-/* What is known of a segment whose header is damaged. */
+/* What a segment's header is worth. */
 enum wal_header_state {
     WAL_HEADER_INTACT,
     WAL_HEADER_DAMAGED,       /* and frames may stand behind it */
