@@ -50,8 +50,8 @@ struct metrics *metrics_new(unsigned shards)
     memset(metrics->shards, 0, size);
     metrics->n_shards = shards;
     memset(metrics->status_slot, STATUS_OTHER, sizeof metrics->status_slot);
-    for (uint8_t i = 0; i < STATUS_OTHER; i++) {
-        metrics->status_slot[statuses[i]] = i;
+    for (int i = 0; i < STATUS_OTHER; i++) {
+        metrics->status_slot[statuses[i]] = (uint8_t)i;
     }
     return metrics;
 }
