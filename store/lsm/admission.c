@@ -2,6 +2,14 @@
  * Admission bounds what is between the request and the disk. Bytes are set aside by one atomic add;
  * only who doesn't get them takes the mutex and queues. Nobody is forgotten: who gives back looks
  * whether somebody waits after a full fence, who queues looks once more for room after one.
+ *
+ * What is in flight always fits into the rest of the segment that takes the next frame, whatever
+ * the gates say and whenever they close: each record costs the segment no more than was set aside
+ * for it, so the difference of room and bytes in flight only shrinks by what is admitted, which is
+ * checked, and by empty frames. Of those there is at most one for each frame with records, which
+ * had it set aside too, and one at a segment's begin. While a rotation waits for its boundary the
+ * room is that of the old segment, which is on the safe side; the new one has room for all that may
+ * be in flight.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -12,8 +20,10 @@ enum verdict { ADMIT, WAIT, REFUSE };
 
 static bool try_reserve(struct store *store, uint64_t bytes)
 {
-    uint64_t before = atomic_fetch_add(&store->inflight_bytes, bytes);
-    if (before + bytes <= store->options.max_inflight_bytes) {
+    uint64_t inflight = atomic_fetch_add(&store->inflight_bytes, bytes) + bytes;
+    /* In this order: the log thread lowers the room before it gives back what it has written. */
+    if (inflight <= store->options.max_inflight_bytes &&
+        inflight + ENGINE_LOG_SLACK_BYTES <= atomic_load(&store->log_room_bytes)) {
         return true;
     }
     atomic_fetch_sub(&store->inflight_bytes, bytes);
@@ -24,13 +34,16 @@ static bool try_reserve(struct store *store, uint64_t bytes)
 static enum verdict judge_without_space(struct store *store, const struct store_write *write,
                                         enum err *ret_err)
 {
-    uint64_t room = atomic_load(&store->log_room_bytes);
-    if (!write->deletes_only ||
-        atomic_load(&store->inflight_bytes) + write->reserved_bytes > room) {
-        *ret_err = ERR_NO_SPACE;
-        return REFUSE;
+    if (write->deletes_only && try_reserve(store, write->reserved_bytes)) {
+        return ADMIT;
     }
-    return ADMIT;
+    uint64_t needs = write->reserved_bytes + ENGINE_LOG_SLACK_BYTES;
+    if (write->deletes_only && needs <= atomic_load(&store->log_room_bytes) &&
+        atomic_load(&store->inflight_bytes) > 0) {
+        return WAIT; /* what is in flight may leave room */
+    }
+    *ret_err = ERR_NO_SPACE;
+    return REFUSE;
 }
 
 static enum verdict judge(struct store *store, const struct store_write *write, enum err *ret_err)
@@ -45,11 +58,9 @@ static enum verdict judge(struct store *store, const struct store_write *write, 
     }
     uint64_t gates = atomic_load(&store->gates);
     if (gates & ENGINE_GATE_SPACE) {
-        enum verdict verdict = judge_without_space(store, write, ret_err);
-        if (verdict != ADMIT) {
-            return verdict;
-        }
-    } else if (gates != 0) {
+        return judge_without_space(store, write, ret_err);
+    }
+    if (gates != 0) {
         return WAIT;
     }
     return try_reserve(store, write->reserved_bytes) ? ADMIT : WAIT;
@@ -166,7 +177,10 @@ void store_write_new(struct store *store, const struct store_write_size *size,
     }
     atomic_thread_fence(memory_order_seq_cst);
     admission_pump(store);
-    sleeper_wake(&store->log_sleeper); /* which ends those that wait too long */
+    /* It ends those that wait too long. The kick, for it may have found nobody waiting and be about
+     * to sleep for good. */
+    atomic_store(&store->log_kick, true);
+    sleeper_wake(&store->log_sleeper);
 }
 
 bool admission_extend(struct store_write *write, uint64_t bytes)

@@ -155,6 +155,7 @@ static bool fail(struct store *store, enum err err, const struct err_detail *det
     compactor->running = NULL;
     complete_requests(compactor, err);
     if (left_alone || full) {
+        compactor->retry_ms = 0;
         return true; /* the one is told, the other answered */
     }
     if (err == ERR_OUTCOME_UNKNOWN || err == ERR_READ_ONLY) {
@@ -238,6 +239,7 @@ static bool begin(struct store *store)
     }
     if (!found) {
         compactor->seen_swaps = swaps;
+        compactor->retry_ms = 0; /* what failed isn't due any more */
         bool answered = compactor->full != NULL;
         complete_requests(compactor, ERR_OK); /* there was nothing to do for them */
         return answered;
@@ -360,12 +362,13 @@ static bool has_work(void *arg)
     return take_requests(store, covered_seq, true) != NULL;
 }
 
-static uint64_t sleep_ms(const struct compactor *compactor)
+static uint64_t sleep_ms(const struct store *store)
 {
+    const struct compactor *compactor = store->compactor;
     if (!compactor) {
         return ENGINE_RETRY_MS; /* there was no memory */
     }
-    if (compactor->retry_ms == 0) {
+    if (compactor->retry_ms == 0 || atomic_load(&store->state) == STORE_READ_ONLY) {
         return UINT64_MAX;
     }
     uint64_t now_ms = engine_now_ms();
@@ -381,7 +384,7 @@ void *engine_compaction_thread(void *arg)
         }
         engine_busy_end(pulse(store));
         if (!stopping(store)) {
-            sleeper_wait(&store->compaction_sleeper, has_work, store, sleep_ms(store->compactor));
+            sleeper_wait(&store->compaction_sleeper, has_work, store, sleep_ms(store));
         }
     }
     return NULL;

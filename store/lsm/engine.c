@@ -84,7 +84,9 @@ void engine_fail(struct store *store, enum store_event_kind kind, const char *fo
     tell(store, kind, format, args);
     va_end(args);
     atomic_thread_fence(memory_order_seq_cst);
-    admission_pump(store); /* those that wait are turned away */
+    admission_pump(store);                        /* those that wait are turned away */
+    atomic_store(&store->requests_changed, true); /* and who waits for a flush */
+    sleeper_wake(&store->flush_sleeper);
 }
 
 void engine_table_failed(struct store *store, struct table *table, enum err err)

@@ -369,10 +369,13 @@ bool engine_flush_step(struct store *store)
         return true;
     }
     if (spare_is_wanted(store)) {
+        atomic_store(&store->spare_wanted, false); /* before it is there and may be used up */
         engine_io_begin(pulse(store));
         enum err err = make_spare(store);
         engine_io_end(pulse(store));
-        atomic_store(&store->spare_wanted, err != ERR_OK);
+        if (err != ERR_OK) {
+            atomic_store(&store->spare_wanted, true);
+        }
         return finish(store, err, "a log segment");
     }
     if (!store->ballast && !atomic_load(&store->no_space)) {

@@ -154,16 +154,23 @@ static void log_run(struct store *store, size_t n)
 /* --- Rotation
  * ------------------------------------------------------------------------------------- */
 
-static bool rotation_is_wanted(struct store *store, const struct memtable *active)
+static bool is_full(const struct store *store, const struct memtable *active)
 {
-    if (store->boundary_seq != 0 || atomic_load(&store->state) == STORE_READ_ONLY ||
-        memtable_records(active) == 0) {
-        return false;
-    }
     uint64_t limit = store->options.memtable_bytes;
     return memtable_bytes(active) >= limit ||
-           wal_used_bytes(store->wal) >= WAL_FIRST_FRAME_OFFSET + limit ||
-           atomic_load(&store->flush_target) >= store->active_first_seq;
+           wal_used_bytes(store->wal) >= WAL_FIRST_FRAME_OFFSET + limit;
+}
+
+/* *ret_full: it can't go on as it is; else somebody asked for a flush. */
+static bool rotation_is_wanted(struct store *store, bool *ret_full)
+{
+    rcu_door_lock();
+    const struct memtable *active = atomic_load(&store->view)->active;
+    bool possible = store->boundary_seq == 0 && memtable_records(active) > 0 &&
+                    atomic_load(&store->state) != STORE_READ_ONLY;
+    *ret_full = possible && is_full(store, active);
+    rcu_door_unlock();
+    return *ret_full || (possible && atomic_load(&store->flush_target) >= store->active_first_seq);
 }
 
 /* Publishes the view with a new, empty memtable. Under the view mutex. */
@@ -209,31 +216,23 @@ static enum err seal_active(struct store *store)
 /* Seals the memtable if it is full and what that takes is there; else says what writes wait for. */
 static bool rotate(struct store *store)
 {
-    rcu_door_lock();
-    struct view *current = atomic_load(&store->view);
-    bool wanted = rotation_is_wanted(store, current->active);
-    rcu_door_unlock();
-    if (!wanted) {
-        engine_set_gate(store, ENGINE_GATE_ROTATION, false);
-        engine_set_gate(store, ENGINE_GATE_SPACE, false);
-        return false;
+    bool full, possible = true, rotated = false;
+    if (rotation_is_wanted(store, &full)) {
+        pthread_mutex_lock(&store->view_mutex);
+        possible = store->spare && atomic_load(&store->view)->n_sealed < VIEW_SEALED_MAX;
+        rotated = possible && seal_active(store) == ERR_OK;
+        pthread_mutex_unlock(&store->view_mutex);
+        if (!rotated) {
+            atomic_store(&store->spare_wanted, true);
+            sleeper_wake(&store->flush_sleeper);
+        }
     }
-    pthread_mutex_lock(&store->view_mutex);
-    current = atomic_load(&store->view);
-    bool possible = store->spare && current->n_sealed < VIEW_SEALED_MAX;
-    bool rotated = possible && seal_active(store) == ERR_OK;
-    pthread_mutex_unlock(&store->view_mutex);
-    if (!rotated) {
-        atomic_store(&store->spare_wanted, true);
-        bool no_space = !possible && atomic_load(&store->no_space);
-        engine_set_gate(store, no_space ? ENGINE_GATE_SPACE : ENGINE_GATE_ROTATION, true);
-        engine_set_gate(store, no_space ? ENGINE_GATE_ROTATION : ENGINE_GATE_SPACE, false);
-        sleeper_wake(&store->flush_sleeper);
-        return false;
-    }
-    engine_set_gate(store, ENGINE_GATE_ROTATION, false);
-    engine_set_gate(store, ENGINE_GATE_SPACE, false);
-    return true;
+    bool stuck = full && !rotated;
+    bool no_space = stuck && !possible && atomic_load(&store->no_space);
+    /* Closed before the other is opened. */
+    engine_set_gate(store, no_space ? ENGINE_GATE_SPACE : ENGINE_GATE_ROTATION, stuck);
+    engine_set_gate(store, no_space ? ENGINE_GATE_ROTATION : ENGINE_GATE_SPACE, false);
+    return rotated;
 }
 
 /* The last slot of the old memtable is consumed: from now on the new segment is written. */
@@ -249,6 +248,7 @@ static void finish_rotation(struct store *store)
     store->flush_woken = false;
     atomic_store(&store->log_room_bytes,
                  wal_capacity_bytes(store->wal) - wal_used_bytes(store->wal));
+    admission_pump(store);
     sleeper_wake(&store->flush_sleeper);
 }
 
@@ -290,6 +290,7 @@ bool engine_log_idle_step(struct store *store)
 {
     uint64_t visible = atomic_load(&store->visible_seq);
     admission_expire(store);
+    admission_pump(store);
     if (store->recorded_seq == visible || store->log_next_seq != visible + 1 ||
         atomic_load(&store->poisoned)) {
         return false;

@@ -625,8 +625,10 @@ void engine_abandon(struct store *store)
 {
     assert(store->options.manual);
     atomic_store(&store->closing, true); /* nobody is let in by what is given back */
-    for (uint64_t i = 0; i <= store->ring_mask; i++) {
-        struct op *op = atomic_exchange(&store->ring[i], NULL);
+    uint64_t end = claim_seq(atomic_load(&store->claim));
+    for (uint64_t seq = store->log_next_seq; seq < end;
+         seq++) { /* an operation goes with its last */
+        struct op *op = atomic_exchange(&store->ring[seq & store->ring_mask], NULL);
         if (op && op->last) {
             commit_complete(op->write, ERR_OUTCOME_UNKNOWN);
         }
