@@ -33,7 +33,7 @@ enum {
     KEY_BYTES = 24,
     PINS = 8, /* of each reader */
     RACES_MAX = 4096,
-    SMALL_BYTES = 600,
+    SMALL_BYTES = 100,
     LARGE_BYTES = 40000,
     SECONDS_MIN = 2,
     SECONDS_MAX = 8,
@@ -185,7 +185,7 @@ static unsigned begin_step(struct key *key, unsigned kind)
 
 static size_t draw_size(struct prng *prng)
 {
-    size_t most = prng_chance(prng, 3) ? LARGE_BYTES : SMALL_BYTES;
+    size_t most = prng_chance(prng, 1) ? LARGE_BYTES : SMALL_BYTES;
     return PATTERN_VERSION_BYTES + (size_t)prng_below(prng, most - PATTERN_VERSION_BYTES);
 }
 
