@@ -237,6 +237,12 @@ static enum err open_tables(struct store *store, const struct manifest *manifest
         struct table *table;
         enum err err =
             table_open(store->dir, store->store_id, of->info.number, &of->info, &table, detail);
+        if (err == ERR_NOT_FOUND) {
+            char name[FILES_NAME_BYTES];
+            files_name(FILE_TABLE, of->info.number, name);
+            err_detail_set(detail, "%s: the manifest names this file, and it is missing", name);
+            return ERR_CORRUPT;
+        }
         if (err != ERR_OK) {
             return err;
         }

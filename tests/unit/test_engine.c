@@ -1,8 +1,11 @@
 /* The engine without threads: what must hold in states that chance seldom gets into. */
 #include "store/lsm/engine.h"
 
+#include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "store/base/rcu.h"
 #include "tests/support/check.h"
@@ -316,6 +319,117 @@ static void abandoning_ends_a_batch_that_wraps_around_the_ring(void **state)
     assert_err(ERR_OUTCOME_UNKNOWN, attempt.err);
 }
 
+static void a_missing_table_is_damage_and_not_an_empty_store(void **state)
+{
+    struct attempt attempt;
+    struct store_options options = store_options_default();
+    struct err_detail detail;
+
+    (void)state;
+    put(&attempt, "key", 100);
+    log_all();
+    uint64_t number = atomic_load(&store->next_file);
+    store_close(store); /* makes the table */
+    store = NULL;
+    char name[FILES_NAME_BYTES];
+    struct vfs_dir *in;
+    files_name(FILE_TABLE, number, name);
+    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", false, &in));
+    assert_ok(vfs_unlink(in, name));
+    vfs_dir_close(in);
+    options.dir = "data";
+    options.vfs = vfs_mem_vfs(fs);
+    options.manual = true;
+    assert_err(ERR_CORRUPT, store_open(&options, &store, &detail));
+    assert_non_null(strstr(detail.text, name));
+}
+
+/* --- With threads ----------------------------------------------------------------------------- */
+
+static sem_t sync_entered, sync_may_fail, answered;
+static _Atomic bool sync_fails;
+
+/* The log's sync that is armed for waits until the test lets it fail. */
+static struct vfs_mem_verdict fail_sync_later(void *arg, const struct vfs_mem_call *call)
+{
+    (void)arg;
+    if (call->op == VFS_MEM_SYNC && atomic_exchange(&sync_fails, false)) {
+        sem_post(&sync_entered);
+        sem_wait(&sync_may_fail);
+        return (struct vfs_mem_verdict){.action = VFS_MEM_FAIL, .err = ERR_IO};
+    }
+    return (struct vfs_mem_verdict){.action = VFS_MEM_DO};
+}
+
+static void on_answered(void *arg, enum err err)
+{
+    *(enum err *)arg = err;
+    sem_post(&answered);
+}
+
+static void on_written_answered(void *arg, enum err err, const struct store_written *written)
+{
+    (void)written;
+    on_answered(arg, err);
+}
+
+static void wait_for_answer(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 60;
+    assert_int_equal(sem_timedwait(&answered, &until), 0);
+}
+
+/* The flush thread has done all it can for the request, and sleeps, when the log fails. */
+static void who_waits_for_a_flush_is_told_when_the_log_fails(void **state)
+{
+    struct attempt attempt;
+    struct store_options options = store_options_default();
+    struct err_detail detail;
+    struct store_stats stats;
+    enum err write_err = ERR_OK, flush_err = ERR_OK;
+
+    (void)state;
+    rcu_door_set_manual(false);
+    sem_init(&sync_entered, 0, 0);
+    sem_init(&sync_may_fail, 0, 0);
+    sem_init(&answered, 0, 0);
+    fs = vfs_mem_new(1);
+    vfs_mem_set_hook(fs, fail_sync_later, NULL);
+    options.dir = "data";
+    options.memtable_bytes = ENGINE_MEMTABLE_MIN_BYTES;
+    options.max_value_bytes = 1000;
+    options.max_inflight_bytes = 128 << 10;
+    options.vfs = vfs_mem_vfs(fs);
+    assert_ok(store_open(&options, &store, &detail));
+
+    atomic_store(&sync_fails, true);
+    ask(&attempt, 100, false);
+    struct store_put one = {.key = bytes_of_text("one"), .value_bytes = 0};
+    void *value;
+    assert_ok(store_write_put(attempt.write, &one, &value));
+    store_write_commit(attempt.write, on_written_answered, &write_err);
+    while (sem_wait(&sync_entered) != 0) {
+    }
+    store_flush(store, on_answered, &flush_err);
+    do {
+        store_stats(store, &stats);
+        sched_yield();
+    } while (stats.log_segments < 2 || !atomic_load(&store->flush_sleeper.asleep));
+    sem_post(&sync_may_fail);
+    wait_for_answer();
+    wait_for_answer();
+    assert_err(ERR_OUTCOME_UNKNOWN, write_err);
+    assert_err(ERR_READ_ONLY, flush_err);
+    store_close(store);
+    store = NULL;
+    vfs_mem_free(fs);
+    sem_destroy(&sync_entered);
+    sem_destroy(&sync_may_fail);
+    sem_destroy(&answered);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +440,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_flush_that_was_asked_for_stops_no_writes, begin, end),
         cmocka_unit_test_setup_teardown(abandoning_ends_a_batch_that_wraps_around_the_ring, begin,
                                         end),
+        cmocka_unit_test_setup_teardown(a_missing_table_is_damage_and_not_an_empty_store, begin,
+                                        end),
+        cmocka_unit_test(who_waits_for_a_flush_is_told_when_the_log_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
