@@ -38,9 +38,9 @@
 #define ENGINE_SCANS_MAX      256u
 
 /* Set aside for an operation beside its key, texts and value: header, links, frames. */
-#define ENGINE_OP_BYTES    UINT64_C(256)
-#define ENGINE_FRAME_BYTES (UINT64_C(1) << 20) /* of one frame, unless one batch is larger */
-#define ENGINE_LOG_SLACK_BYTES UINT64_C(4096) /* of a segment, for empty frames */
+#define ENGINE_OP_BYTES        UINT64_C(256)
+#define ENGINE_FRAME_BYTES     (UINT64_C(1) << 20) /* of one frame, unless one batch is larger */
+#define ENGINE_LOG_SLACK_BYTES UINT64_C(4096)      /* of a segment, for empty frames */
 #define ENGINE_DELETE_RESERVE_BYTES \
     (UINT64_C(256) << 10) /* of a segment, for when the disk is full */
 #define ENGINE_MEMTABLE_MIN_BYTES (UINT64_C(64) << 10)
