@@ -16,6 +16,7 @@
 #ifndef VARVE_STORE_BASE_VFS_H
 #define VARVE_STORE_BASE_VFS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -90,6 +91,7 @@ const struct vfs *vfs_posix(void);
 /* What an implementation's dir and file begin with, so that the wrappers below find the table. */
 struct vfs_dir {
     const struct vfs *vfs;
+    _Atomic uint64_t failed_syncs; /* begins at 0 */
 };
 
 struct vfs_file {
@@ -124,6 +126,17 @@ MUST_USE static inline enum err vfs_dir_sync(struct vfs_dir *dir)
 {
     return dir->vfs->dir_sync(dir);
 }
+
+/* A directory's sync that fails leaves in doubt whatever was waiting for it, also names that
+ * another thread made, and no later sync that succeeds says otherwise. So who makes names asks
+ * before the first of them how many syncs have failed, and hands that number to the sync: ERR_IO
+ * also if another one has failed since. Any thread; syncs of directories run one at a time. */
+static inline uint64_t vfs_dir_failed_syncs(const struct vfs_dir *dir)
+{
+    return atomic_load(&dir->failed_syncs);
+}
+
+MUST_USE enum err vfs_dir_sync_since(struct vfs_dir *dir, uint64_t failed_syncs);
 
 MUST_USE static inline enum err vfs_rename(struct vfs_dir *dir, const char *from, const char *to)
 {

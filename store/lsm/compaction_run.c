@@ -32,6 +32,7 @@ struct compaction {
     uint64_t written_bytes; /* of the finished outputs */
     uint64_t verified_bytes;
     uint64_t dropped_markers;
+    uint64_t failed_syncs;            /* of the directory, before there was an output */
     size_t older_at[MANIFEST_LEVELS]; /* first older table that doesn't end before the key */
     size_t below_at;                  /* the same in the level below the output level… */
     uint64_t below_bytes; /* …whose tables that the open output has passed have so many bytes */
@@ -47,6 +48,7 @@ enum err compaction_new(struct store *store, struct compaction_pick *pick, uint6
     compaction->store = store;
     compaction->table_bytes = table_bytes;
     compaction->began_us = engine_now_us();
+    compaction->failed_syncs = vfs_dir_failed_syncs(store->dir);
     if (pick->move) {
         compaction->phase = PHASE_READY;
     } else {
@@ -245,7 +247,7 @@ enum err compaction_work(struct compaction *compaction, uint64_t slice_bytes, bo
         err = merge_slice(compaction, slice_bytes, detail);
         break;
     case PHASE_SYNC:
-        err = vfs_dir_sync(compaction->store->dir);
+        err = vfs_dir_sync_since(compaction->store->dir, compaction->failed_syncs);
         if (err == ERR_OK) {
             compaction->phase = PHASE_VERIFY;
         }

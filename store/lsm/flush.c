@@ -168,6 +168,7 @@ enum err flush_write_table(struct store *store, const struct memtable *memtable,
                            struct table **ret_table)
 {
     struct table_writer *writer;
+    uint64_t failed_syncs = vfs_dir_failed_syncs(store->dir);
     enum err err = table_writer_new(store->dir, engine_new_number(store), store->store_id,
                                     engine_random_id(), &writer);
     if (err != ERR_OK) {
@@ -182,7 +183,7 @@ enum err flush_write_table(struct store *store, const struct memtable *memtable,
     if (err != ERR_OK) {
         return err;
     }
-    err = vfs_dir_sync(store->dir);
+    err = vfs_dir_sync_since(store->dir, failed_syncs);
     if (err == ERR_OK) {
         err = open_verified(store, &info, ret_table);
     }

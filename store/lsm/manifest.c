@@ -279,6 +279,7 @@ enum err manifest_store(struct vfs_dir *dir, const struct manifest *manifest,
     struct sections sections;
     const char *wrong;
 
+    uint64_t failed_syncs = vfs_dir_failed_syncs(dir);
     *ret_stage = MANIFEST_UNTOUCHED;
     sections_init(&sections, file_id_of(manifest));
     enum err err = check(manifest, &wrong);
@@ -303,7 +304,7 @@ enum err manifest_store(struct vfs_dir *dir, const struct manifest *manifest,
     if (err) {
         goto out;
     }
-    err = vfs_dir_sync(dir);
+    err = vfs_dir_sync_since(dir, failed_syncs);
     if (err) {
         goto out;
     }

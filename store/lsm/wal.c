@@ -77,7 +77,8 @@ static enum err write_header(struct vfs_file *file, uint64_t number, uint64_t st
 }
 
 static enum err write_segment(struct vfs_dir *dir, struct vfs_file *file, uint64_t number,
-                              uint64_t store_id, uint64_t segment_id, uint64_t capacity_bytes)
+                              uint64_t store_id, uint64_t segment_id, uint64_t capacity_bytes,
+                              uint64_t failed_syncs)
 {
     enum err err = prewrite(file, capacity_bytes);
     if (!err) {
@@ -86,7 +87,7 @@ static enum err write_segment(struct vfs_dir *dir, struct vfs_file *file, uint64
     if (!err) {
         err = vfs_sync(file);
     }
-    return err ? err : vfs_dir_sync(dir);
+    return err ? err : vfs_dir_sync_since(dir, failed_syncs);
 }
 
 enum err wal_create(struct vfs_dir *dir, uint64_t number, uint64_t store_id, uint64_t segment_id,
@@ -106,12 +107,13 @@ enum err wal_create(struct vfs_dir *dir, uint64_t number, uint64_t store_id, uin
         .used_bytes = WAL_FIRST_FRAME_OFFSET,
     };
     files_name(FILE_SEGMENT, number, name);
+    uint64_t failed_syncs = vfs_dir_failed_syncs(dir);
     enum err err = vfs_open(dir, name, VFS_CREATE, &wal->file);
     if (err) {
         free(wal);
         return err;
     }
-    err = write_segment(dir, wal->file, number, store_id, segment_id, size_bytes);
+    err = write_segment(dir, wal->file, number, store_id, segment_id, size_bytes, failed_syncs);
     if (err) {
         int saved = errno; /* of the call that failed, for the caller's text */
         wal_close(wal);

@@ -134,6 +134,7 @@ static enum err op_dir_open(const struct vfs *vfs, const char *path, bool create
         } else if (verdict.action == VFS_MEM_DO) {
             struct open_dir *dir = test_alloc(sizeof *dir);
             dir->base.vfs = vfs;
+            atomic_init(&dir->base.failed_syncs, 0);
             dir->node = node;
             fs->n_open++;
             *ret_dir = &dir->base;

@@ -20,6 +20,7 @@ struct write {
 };
 
 struct run {
+    uint64_t nth; /* operation that fails */
     struct vfs_mem *fs;
     struct store *store;
     struct prng prng;
@@ -28,6 +29,7 @@ struct run {
     unsigned n_admitted, n_upkeep_asked, n_upkeep_done;
     unsigned answered;
     struct store_write *admitted[WRITES];
+    char detail[1024]; /* of the last open */
 };
 
 static struct bytes key_of(unsigned version)
@@ -137,7 +139,9 @@ static enum err open_store(struct run *run)
     options.max_inflight_bytes = 128 << 10;
     options.vfs = vfs_mem_vfs(run->fs);
     options.manual = true;
-    return store_open(&options, &run->store, &detail);
+    enum err err = store_open(&options, &run->store, &detail);
+    snprintf(run->detail, sizeof run->detail, "%s", detail.text);
+    return err;
 }
 
 static void commit_one(struct run *run)
@@ -204,7 +208,11 @@ static void check_after_crash(struct run *run, enum mem_keep keep, uint64_t seed
 {
     struct vfs_mem *fs = run->fs;
     run->fs = vfs_mem_crash_clone(fs, keep, seed);
-    assert_ok(open_store(run));
+    enum err err = open_store(run);
+    if (err != ERR_OK) {
+        fail_msg("after operation %llu had failed, a crash left what doesn't open: %s: %s",
+                 (unsigned long long)run->nth, err_name(err), run->detail);
+    }
     unsigned upto = run->last_acknowledged;
     while (upto < run->last_issued && !shows(run, upto, false)) {
         upto++;
@@ -226,6 +234,7 @@ static bool run_once(uint64_t seed, uint64_t nth, bool forever, enum vfs_mem_act
                                 .nth = nth,
                                 .forever = forever,
                                 .verdict = {.action = action, .err = err, .bytes = seed % 5000}};
+    run->nth = nth;
     run->fs = vfs_mem_new(seed);
     prng_init(&run->prng, seed);
     vfs_mem_set_hook(run->fs, vfs_mem_follow_plan, &plan);
