@@ -18,6 +18,8 @@
 #define COMMANDS(X) \
     X(serve)        \
     X(health)       \
+    X(check)        \
+    X(dump)         \
     X(version)      \
     X(help)
 

@@ -15,6 +15,7 @@
 #include "store/base/bytes.h"
 #include "store/base/err.h"
 #include "store/base/vfs.h"
+#include "store/lsm/files.h"
 #include "store/lsm/manifest.h"
 #include "store/lsm/wal.h"
 
@@ -38,9 +39,16 @@ struct check_summary {
     uint64_t last_seq; /* newest number that would be recovered */
 };
 
+/* Takes apart a detail of the form "NAME, offset N: sentence" or "NAME: sentence": returns the
+ * sentence and sets *ret_offset (0 where there is none) and the name. A text of another form is
+ * returned whole, and the name is left alone. */
+const char *check_take_place(const char *text, char ret_name[FILES_NAME_BYTES],
+                             uint64_t *ret_offset);
+
 /* Verifies every checksum and invariant of the directory: manifest, tables (each byte, order,
  * ranges, levels), log segments, and whether they join. Takes the directory's lock: ERR_LOCKED
- * while a server runs. Changes nothing. */
+ * while a server runs; ERR_NOT_FOUND if there is no data directory. A directory of a later format
+ * version is a problem that names the versions. Changes nothing. */
 MUST_USE enum err check_dir(const struct vfs *vfs, const char *path, check_finding_fn *each,
                             void *arg, struct check_summary *ret_summary,
                             struct err_detail *detail);

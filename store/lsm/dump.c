@@ -1,3 +1,4 @@
+/* dump.c - handing on what one file holds, entry by entry. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,14 @@ static void dump_bad(void *arg, uint64_t offset, const char *text)
     visitor->damage(visitor->arg, offset, text);
 }
 
+static void tell_damage(const struct dump_visitor *visitor, const struct err_detail *detail)
+{
+    char name[FILES_NAME_BYTES];
+    uint64_t offset;
+    const char *text = check_take_place(detail->text, name, &offset);
+    visitor->damage(visitor->arg, offset, text);
+}
+
 static enum err dump_segment(struct vfs_dir *dir, const char *name,
                              const struct file_header *header, uint64_t size_bytes,
                              const struct dump_visitor *visitor, struct err_detail *detail)
@@ -47,7 +56,7 @@ static enum err dump_records(struct vfs_dir *dir, struct table *table,
         visitor->record(visitor->arg, record);
     }
     if (err == ERR_CORRUPT) {
-        visitor->damage(visitor->arg, 0, detail->text);
+        tell_damage(visitor, detail);
         err = ERR_OK;
     }
     table_stream_free(stream);
@@ -60,7 +69,7 @@ static enum err dump_table(struct vfs_dir *dir, const struct file_header *header
     struct table *table;
     enum err err = table_open(dir, header->store_id, header->number, NULL, &table, detail);
     if (err == ERR_CORRUPT) {
-        visitor->damage(visitor->arg, 0, detail->text);
+        tell_damage(visitor, detail);
         return ERR_OK;
     }
     if (err != ERR_OK) {
@@ -80,7 +89,7 @@ static enum err dump_manifest(struct vfs_dir *dir, const struct dump_visitor *vi
     struct manifest manifest;
     enum err err = manifest_load(dir, &manifest, detail);
     if (err == ERR_CORRUPT) {
-        visitor->damage(visitor->arg, 0, detail->text);
+        tell_damage(visitor, detail);
         return ERR_OK;
     }
     if (err != ERR_OK) {
@@ -117,9 +126,9 @@ static enum err read_header(struct vfs_dir *dir, const char *name, struct file_h
 static enum err dump_named(struct vfs_dir *dir, const char *name,
                            const struct dump_visitor *visitor, struct err_detail *detail)
 {
-    enum file_kind kind;
+    enum file_kind kind = FILE_MANIFEST;
     uint64_t number = 0;
-    if (!files_parse_name(name, &kind, &number)) {
+    if (strcmp(name, FILES_MANIFEST) != 0 && !files_parse_name(name, &kind, &number)) {
         err_detail_set(detail, "%s is not named like a segment, table or manifest of varve", name);
         return ERR_INVALID;
     }
