@@ -88,11 +88,12 @@ struct wal *made_segment(struct vfs_dir *dir, uint64_t number, uint64_t size_byt
 
 enum err made_try_append(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_t durable_upto)
 {
-    struct record **records = must_alloc(count * sizeof *records);
+    struct record **records = must_alloc((count + 1) * sizeof *records);
 
     for (uint32_t i = 0; i < count; i++) {
         records[i] = made_record_new(first_seq + i);
     }
+    records[count] = NULL; /* an empty frame has an array too */
     enum err err =
         wal_append(wal, first_seq, durable_upto, (const struct record *const *)records, count);
     for (uint32_t i = 0; i < count; i++) {
