@@ -11,8 +11,9 @@
 #define GIB       (UINT64_C(1) << 30)
 #define MINUTE_MS UINT64_C(60000)
 
-/* What a write needs in flight beside its value: key, texts, checksums, headers. */
-#define WRITE_OVERHEAD_BYTES (128 * KIB)
+/* What a write needs in flight beside its value, at most: key, texts, headers, checksums of the
+ * largest value that may be asked for. */
+#define WRITE_OVERHEAD_BYTES (256 * KIB)
 
 #define NUMBER(member) .offset = OPTION_MEMBER(struct config, member, uint64_t)
 
@@ -108,7 +109,7 @@ static const struct option_spec specs[] = {
         .value = "SIZE",
         .fallback = "64MiB",
         .min = 64 * KIB,
-        .max = 16 * GIB,
+        .max = 8 * GIB,
         .text = "Writes collected in memory, and in one log segment, before they become a table.",
     },
     {
@@ -129,10 +130,10 @@ static const struct option_spec specs[] = {
         NUMBER(max_inflight_bytes),
         .value = "SIZE",
         .fallback = "64MiB",
-        .min = 256 * KIB,
-        .max = 64 * GIB,
-        .text = "Most bytes of writes that were received and not yet synced; beyond it writes "
-                "get 503. At least 128KiB more than --max-value-bytes.",
+        .min = 512 * KIB,
+        .max = 4 * GIB,
+        .text = "Most bytes of writes that were received and not yet synced. Beyond it writes "
+                "wait, and get 503 after 10s. At least 256KiB more than --max-value-bytes.",
     },
     {
         .name = "compaction-rate",
@@ -143,7 +144,7 @@ static const struct option_spec specs[] = {
         .fallback = "0",
         .min = 64 * KIB,
         .zero_note = "unlimited",
-        .text = "Most bytes that compaction writes per second.",
+        .text = "Most bytes that compaction reads and writes per second.",
     },
     {
         .name = "on-log-failure",
@@ -225,7 +226,7 @@ static bool complete(void *target, struct err_detail *why)
         size_format(config->max_value_bytes, a);
         size_format(config->max_inflight_bytes, b);
         err_detail_set(why,
-                       "--max-inflight-bytes %s must be at least 128KiB more than "
+                       "--max-inflight-bytes %s must be at least 256KiB more than "
                        "--max-value-bytes %s",
                        b, a);
         return false;

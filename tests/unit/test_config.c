@@ -90,9 +90,9 @@ static void an_address_that_others_reach_needs_no_auth(void **state)
 static void a_value_must_fit_into_what_may_be_in_flight(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE("--max-value-bytes=1MiB", "--max-inflight-bytes=1152KiB"), OPTIONS_OK);
+    assert_int_equal(PARSE("--max-value-bytes=1MiB", "--max-inflight-bytes=1280KiB"), OPTIONS_OK);
     assert_int_equal(PARSE("--max-value-bytes=1MiB", "--max-inflight-bytes=1MiB"), OPTIONS_BAD);
-    assert_string_equal(why.text, "--max-inflight-bytes 1MiB must be at least 128KiB more than "
+    assert_string_equal(why.text, "--max-inflight-bytes 1MiB must be at least 256KiB more than "
                                   "--max-value-bytes 1MiB");
 }
 
