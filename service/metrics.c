@@ -160,6 +160,22 @@ static void print_durations(FILE *out, const struct metrics *metrics)
     }
 }
 
+/* Connections are spread over threads by the kernel: here it shows whether evenly. */
+static void print_threads(FILE *out, const struct metrics *metrics)
+{
+    const char *name = "varve_http_thread_requests_total";
+    heading(out, name, "counter", "Requests that ended, by the HTTP thread that served them.");
+    for (unsigned i = 0; i < metrics->n_shards; i++) {
+        uint64_t n = 0;
+        for (size_t r = 0; r < API_ROUTE_COUNT; r++) {
+            for (size_t b = 0; b < BUCKETS; b++) {
+                n += atomic_load_explicit(&metrics->shards[i].buckets[r][b], memory_order_relaxed);
+            }
+        }
+        fprintf(out, "%s{thread=\"%u\"} %lu\n", name, i, n);
+    }
+}
+
 static void print_number(FILE *out, const char *name, const char *type, const char *help,
                          uint64_t value)
 {
@@ -318,6 +334,7 @@ char *metrics_render(const struct metrics *metrics, const struct metrics_sources
     print_process(out, metrics, sources);
     print_requests(out, metrics);
     print_durations(out, metrics);
+    print_threads(out, metrics);
     if (sources->stats != NULL) {
         print_store(out, sources->stats);
     }
