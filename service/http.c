@@ -29,6 +29,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -45,7 +47,11 @@ enum { REFUSED_MAX = 128 };
 /* libmicrohttpd's own limit, where it stops to accept, must never be reached. */
 enum { LIBRARY_SPARE = 256 };
 
-enum { WATCH_MAX_MS = 1000, WATCH_DRAIN_MS = 20, MS_PER_S = 1000 };
+/* How often the watchdog looks; while draining, and in a crowd. */
+enum { WATCH_MAX_MS = 1000, WATCH_SOON_MS = 20, MS_PER_S = 1000 };
+
+/* So many connections can have more events than libmicrohttpd takes at a time: nudge(). */
+enum { CROWD = 100 };
 
 /* Bodies and answers: 1 KiB/s over any 30 s. */
 enum { RATE_WINDOW_MS = 30000, RATE_WINDOW_BYTES = 30 * 1024 };
@@ -67,6 +73,7 @@ struct http_worker {
     struct MHD_Daemon *daemon;
     struct metrics_shard *metrics;
     int listen_fd;
+    int nudge_fd; /* eventfd in the daemon's epoll set */
     pthread_mutex_t lock;
     struct http_connection *connections;
 };
@@ -116,6 +123,14 @@ static void refuse_at_once(int fd)
     shutdown(fd, SHUT_RDWR);
 }
 
+/* And whoever waits for the last connection to go. */
+static void wake_watchdog(struct http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
 static void connection_opened(struct http_worker *worker, struct MHD_Connection *mhd,
                               void **socket_context)
 {
@@ -140,6 +155,9 @@ static void connection_opened(struct http_worker *worker, struct MHD_Connection 
     connection->refused = refused;
     if (refused) {
         enter(connection, PHASE_HEADERS); /* no idling on a place that it doesn't have */
+    }
+    if (open == CROWD) {
+        wake_watchdog(server);
     }
     pthread_mutex_lock(&worker->lock);
     connection->next = worker->connections;
@@ -167,9 +185,7 @@ static void connection_closed(struct http_worker *worker, struct http_connection
         free(connection);
     }
     if (atomic_fetch_sub(&server->open, 1) == 1) {
-        pthread_mutex_lock(&server->lock);
-        pthread_cond_broadcast(&server->changed);
-        pthread_mutex_unlock(&server->lock);
+        wake_watchdog(server);
     }
 }
 
@@ -286,8 +302,11 @@ static struct progress read_progress(int fd)
 static void cut_off(struct http_server *server, struct http_connection *connection)
 {
     if (!connection->cut) {
+        /* Without lingering: who doesn't read would hold the kernel's memory on. */
+        const struct linger none = {.l_onoff = 1, .l_linger = 0};
         connection->cut = true;
         atomic_fetch_add_explicit(&server->cut, 1, memory_order_relaxed);
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
         shutdown(connection->fd, SHUT_RDWR);
     }
 }
@@ -331,22 +350,52 @@ static void wait_changed(struct http_server *server, uint64_t until_ms)
     (void)pthread_cond_timedwait(&server->changed, &server->lock, &until);
 }
 
+/* libmicrohttpd takes up to 128 events at a time. When it got exactly as many it asks for more
+ * before it deals with those, and waits for as long as no more come. So in a crowd there is always
+ * one more soon: a descriptor in its epoll set that it ignores. */
+static void nudge(struct http_worker *worker)
+{
+    (void)!write(worker->nudge_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+static bool is_crowded(struct http_server *server)
+{
+    return atomic_load_explicit(&server->open, memory_order_relaxed) >= CROWD;
+}
+
+static void watch_workers(struct http_server *server, bool look, bool draining)
+{
+    for (unsigned i = 0; i < server->n_workers; i++) {
+        if (look) {
+            watch_worker(&server->workers[i], draining);
+        }
+        if (is_crowded(server)) {
+            nudge(&server->workers[i]);
+        }
+    }
+}
+
 static void *watchdog(void *arg)
 {
     struct http_server *server = arg;
     uint64_t interval = server->limits.header_ms / 4;
+    uint64_t next_look = 0;
     interval = interval < WATCH_MAX_MS ? interval : WATCH_MAX_MS;
     pthread_setname_np(pthread_self(), "http-watchdog");
     pthread_mutex_lock(&server->lock);
     while (!server->stopping) {
         bool draining = server->draining;
-        pthread_mutex_unlock(&server->lock);
-        for (unsigned i = 0; i < server->n_workers; i++) {
-            watch_worker(&server->workers[i], draining);
+        uint64_t now = clock_ms();
+        bool look = draining || now >= next_look;
+        if (look) {
+            next_look = now + interval;
         }
+        pthread_mutex_unlock(&server->lock);
+        watch_workers(server, look, draining);
         pthread_mutex_lock(&server->lock);
         if (!server->stopping && server->draining == draining) {
-            wait_changed(server, clock_ms() + (draining ? WATCH_DRAIN_MS : interval));
+            bool soon = draining || is_crowded(server);
+            wait_changed(server, soon ? now + WATCH_SOON_MS : next_look);
         }
     }
     pthread_mutex_unlock(&server->lock);
@@ -403,6 +452,7 @@ static struct http_server *server_new(const struct http_options *options, struct
         worker->server = server;
         worker->metrics = metrics_shard(metrics, i);
         worker->listen_fd = -1;
+        worker->nudge_fd = -1;
         pthread_mutex_init(&worker->lock, NULL);
     }
     return server;
@@ -414,11 +464,23 @@ static void server_free(struct http_server *server)
         if (server->workers[i].listen_fd >= 0) {
             close(server->workers[i].listen_fd);
         }
+        if (server->workers[i].nudge_fd >= 0) {
+            close(server->workers[i].nudge_fd);
+        }
         pthread_mutex_destroy(&server->workers[i].lock);
     }
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
     free(server);
+}
+
+/* libmicrohttpd skips events whose pointer is NULL. Edge-triggered, it needs no reading. */
+static bool add_nudge(struct http_worker *worker)
+{
+    int set = MHD_get_daemon_info(worker->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    worker->nudge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return worker->nudge_fd >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, worker->nudge_fd, &event) == 0;
 }
 
 static bool start_worker(struct http_worker *worker, const struct http_options *options)
@@ -449,7 +511,7 @@ static bool start_worker(struct http_worker *worker, const struct http_options *
         worker->listen_fd = -1; /* libmicrohttpd has closed it */
         return false;
     }
-    return true;
+    return add_nudge(worker);
 }
 
 /* Workers and the watchdog; what was started is stopped again on failure. */
@@ -466,9 +528,11 @@ static enum err start_threads(struct http_server *server, const struct http_opti
     }
     err_detail_set(detail, "cannot start HTTP thread %u of %u: %s", started + 1, server->n_workers,
                    strerror(errno));
-    while (started-- > 0) {
-        MHD_stop_daemon(server->workers[started].daemon);
-        server->workers[started].listen_fd = -1;
+    for (unsigned i = 0; i < server->n_workers; i++) {
+        if (server->workers[i].daemon != NULL) {
+            MHD_stop_daemon(server->workers[i].daemon);
+            server->workers[i].listen_fd = -1;
+        }
     }
     return ERR_NO_MEMORY;
 }
