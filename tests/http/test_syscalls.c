@@ -1,0 +1,88 @@
+/* A GET of a small key on a connection that is kept makes three system calls: it is waited for,
+ * read and answered. strace counts; without it the program exits with 77. */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/http/fixture.h"
+#include "tests/support/temp_dir.h"
+
+enum { GETS = 1000, CALLS_EACH = 3, SLACK = 60, SKIPPED = 77 };
+
+static pid_t start_strace(const struct server *server, const char *path)
+{
+    char pid[16];
+    (void)snprintf(pid, sizeof pid, "%d", (int)server_pid(server));
+    pid_t strace = fork();
+    if (strace == 0) {
+        execlp("strace", "strace", "-f", "-o", path, "-p", pid, (char *)NULL);
+        _exit(SKIPPED);
+    }
+    return strace;
+}
+
+/* Lines of strace are calls; those that were interrupted by another thread's come as two. */
+static unsigned long count_calls(const char *path, const char *needle)
+{
+    char line[4096];
+    unsigned long n = 0;
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return 0;
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        bool counts = strstr(line, "resumed>") == NULL && strstr(line, "getsockopt(") == NULL;
+        n += counts && (needle == NULL || strstr(line, needle) != NULL);
+    }
+    fclose(file);
+    return n;
+}
+
+static void get(int fd)
+{
+    raw_send(fd, "GET /kv/small HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    struct reply reply = raw_reply(fd);
+    assert_status(&reply, 200);
+    reply_free(&reply);
+}
+
+static void a_get_of_a_small_key_makes_three_system_calls(void **state)
+{
+    const struct fixture *fixture = *state;
+    char dir[TEMP_DIR_BYTES], path[TEMP_DIR_BYTES + 8];
+    temp_dir_make(dir);
+    (void)snprintf(path, sizeof path, "%s/calls", dir);
+    expect_status(fixture->client, 201, "PUT", "/kv/small", NULL, "small");
+    int fd = raw_connect(fixture->server);
+    get(fd);
+    pid_t strace = start_strace(fixture->server, path);
+    /* It has attached to the thread that serves us when it has seen a whole request. */
+    while (count_calls(path, "sendmsg(") == 0) {
+        int status;
+        assert_int_equal(waitpid(strace, &status, WNOHANG), 0);
+        get(fd);
+    }
+    unsigned long before = count_calls(path, NULL);
+    for (int i = 0; i < GETS; i++) {
+        get(fd);
+    }
+    kill(strace, SIGINT);
+    assert_int_equal(waitpid(strace, NULL, 0), strace);
+    unsigned long calls = count_calls(path, NULL) - before;
+    assert_in_range(calls, CALLS_EACH * GETS - SLACK, CALLS_EACH * GETS + SLACK);
+    close(fd);
+    temp_dir_remove(dir);
+}
+
+int main(void)
+{
+    if (system("strace -V >/dev/null 2>&1 && strace -o /dev/null true") != 0) {
+        fputs("strace is not installed, or may not trace here\n", stderr);
+        return SKIPPED;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_get_of_a_small_key_makes_three_system_calls),
+    };
+    return cmocka_run_group_tests(tests, group_start, group_stop);
+}
