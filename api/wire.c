@@ -56,8 +56,12 @@ enum wire_field wire_field(struct wire *wire, struct span name, struct span valu
 {
     wire->header_bytes += name.len + value.len + 4; /* ": " and the end of the line */
     if (!is_token(name)) {
-        wire->bad_name = "Send header fields whose names are tokens, on one line each.";
+        wire->bad_field = "Send header fields whose names are tokens, on one line each.";
         return WIRE_OTHER;
+    }
+    /* Other parsers end the line there, and read what follows as another field. */
+    if (value.len > 0 && memchr(value.at, '\r', value.len) != NULL) {
+        wire->bad_field = "Send no CR but at the end of a line.";
     }
     for (int i = 0; i < WIRE_FIELD_COUNT; i++) {
         struct wire_value *field = &wire->fields[i];
@@ -73,8 +77,8 @@ enum wire_field wire_field(struct wire *wire, struct span name, struct span valu
             return (enum wire_field)i;
         }
         if (names[i].guarded) {
-            wire->bad_name = "Send no header field whose name begins like one that matters here, "
-                             "and none that is folded over two lines.";
+            wire->bad_field = "Send no header field whose name begins like one that matters here, "
+                              "and none that is folded over two lines.";
         }
     }
     return WIRE_OTHER;
@@ -226,8 +230,8 @@ static struct wire_refusal check_framing(const struct wire *wire, const struct w
         return refuse_and_close(WIRE_OTHER, "End each header field, and the section, with CR LF; "
                                             "fold no lines and send no zero bytes.");
     }
-    if (wire->bad_name != NULL) {
-        return refuse_and_close(WIRE_OTHER, wire->bad_name);
+    if (wire->bad_field != NULL) {
+        return refuse_and_close(WIRE_OTHER, wire->bad_field);
     }
     if (length->count > 1) {
         return refuse_and_close(WIRE_CONTENT_LENGTH, "Send Content-Length once.");

@@ -52,8 +52,8 @@ struct wire_value {
 
 struct wire {
     struct wire_value fields[WIRE_FIELD_COUNT];
-    size_t header_bytes;  /* names, values, and four bytes for each line */
-    const char *bad_name; /* why a field's name must not pass, else NULL */
+    size_t header_bytes;   /* names, values, and four bytes for each line */
+    const char *bad_field; /* why a field must not pass, else NULL */
 };
 
 /* What the first line says. */

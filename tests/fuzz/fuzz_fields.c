@@ -55,7 +55,7 @@ static void check_framing(const struct wire *wire)
     assert(length->count + coding->count <= 1);
     assert(coding->count == 0 || span_is_nocase(coding->first, "chunked"));
     assert(wire->fields[WIRE_HOST].count == 1);
-    assert(wire->bad_name == NULL);
+    assert(wire->bad_field == NULL);
 }
 
 static void check_decision(const struct precondition *precondition)

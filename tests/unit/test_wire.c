@@ -94,6 +94,9 @@ static void closes_on_what_two_parsers_could_read_differently(void **state)
         {.fields = {HOST, {"X\x80", "1"}}},
         {.fields = {HOST, {"X\x7F", "1"}}},
         {.fields = {HOST, {"Origin\"x\"", ""}}},
+        /* values that may be several lines */
+        {.fields = {HOST, {"X", "a\rIf-None-Match: *"}}},
+        {.fields = {HOST, {"X", "\r"}}},
         /* lengths */
         {.method = "PUT", .fields = {HOST, {"Content-Length", "5"}, {"Content-Length", "5"}}},
         {.method = "PUT", .fields = {HOST, {"Content-Length", "5"}, {"content-length", "6"}}},
@@ -195,7 +198,7 @@ static void finds_fields_whatever_their_case(void **state)
     assert_true(span_is(wire.fields[WIRE_CONTENT_TYPE].first, "a/b"));
     assert_true(wire_has(&wire, WIRE_CONTENT_TYPE));
     assert_false(wire_has(&wire, WIRE_CONTENT_RANGE));
-    assert_null(wire.bad_name);
+    assert_null(wire.bad_field);
 }
 
 struct browser_case {
