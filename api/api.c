@@ -89,6 +89,23 @@ static void make_id(char id[REQUEST_ID_SIZE])
     id[REQUEST_ID_SIZE - 1] = '\0';
 }
 
+/* libmicrohttpd would look for parameters itself, after this, and keep each in the connection's
+ * memory: with some hundreds that is used up, and then it neither answers nor goes on. We have our
+ * own copy of the query. It asks for a const target, but the bytes are those of the connection's
+ * buffer, which it is about to write to itself. Later versions answer by themselves. */
+static void hide_query(const char *raw_target)
+{
+#if MHD_VERSION < 0x01000000
+    const char *mark = raw_target == NULL ? NULL : strchr(raw_target, '?');
+
+    if (mark != NULL) {
+        ((char *)(uintptr_t)mark)[1] = '\0';
+    }
+#else
+    (void)raw_target;
+#endif
+}
+
 void *api_begin(void *api_arg, const char *raw_target, struct MHD_Connection *connection)
 {
     struct api *api = api_arg;
@@ -115,6 +132,7 @@ void *api_begin(void *api_arg, const char *raw_target, struct MHD_Connection *co
     }
     request->target_text[len] = '\0';
     request->target_len = len;
+    hide_query(raw_target);
     return request;
 }
 

@@ -1,5 +1,6 @@
 /* Requests that two parsers could read differently, and those that look odd but are right. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -146,12 +147,26 @@ static void zero_bytes_and_bare_line_feeds_in_fields_are_refused(void **state)
         BYTES(GET HOST "Name: a\n\r\n"),
         BYTES(GET HOST "Name: a\r\n\n"),
         BYTES(GET HOST "Name: a\n\n"),
+        BYTES(GET HOST "Name: a\rIf-None-Match: *\r\n\r\n"),
         BYTES("GET /kv/wire/refused HTTP/1.1\nHost: localhost\r\n\r\n"),
 #undef BYTES
     };
     for (size_t i = 0; i < COUNT_OF(requests); i++) {
         expect_refused(*state, requests[i].text, requests[i].size);
     }
+}
+
+static void queries_of_many_parameters_are_answered(void **state)
+{
+    const struct fixture *fixture = *state;
+    char request[4096] = "GET /kv/wire/many?";
+    for (int i = 0; i < 1000; i++) {
+        strcat(request, "a=&");
+    }
+    strcat(request, " HTTP/1.1\r\n" HOST "\r\n");
+    struct reply reply = raw_exchange(fixture->server, request);
+    assert_problem(&reply, 400, "/problems/unknown-parameter");
+    reply_free(&reply);
 }
 
 static void our_refusals_are_problems(void **state)
@@ -336,6 +351,7 @@ int main(void)
         cmocka_unit_test(host_must_be_there_once),
         cmocka_unit_test(raw_bytes_in_the_target_are_refused),
         cmocka_unit_test(zero_bytes_and_bare_line_feeds_in_fields_are_refused),
+        cmocka_unit_test(queries_of_many_parameters_are_answered),
         cmocka_unit_test(our_refusals_are_problems),
         cmocka_unit_test(chunked_is_matched_without_regard_to_case),
         cmocka_unit_test(preconditions_in_trailers_do_not_count),
