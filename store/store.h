@@ -277,7 +277,8 @@ void store_write_abort(struct store_write *write);
 
 typedef void store_done_fn(void *arg, enum err err);
 
-/* Writes what is in memory now to tables. */
+/* Writes what is in memory now to tables. ERR_NO_SPACE, ERR_READ_ONLY: not now, and nothing is
+ * lost. */
 void store_flush(struct store *store, store_done_fn *done, void *arg);
 /* Flushes and merges everything that is there now down to one run of tables without delete markers.
  */

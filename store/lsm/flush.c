@@ -262,14 +262,32 @@ static uint64_t covered_seq(struct store *store)
     return covered;
 }
 
-/* Takes one request that is done, or that never will be; compactions are the compaction thread's.
- */
-static struct flush_request *take_request(struct store *store, uint64_t covered, bool hopeless)
+/* Whether a request ends now, and how. Who waits for a table that the disk has no room for is told
+ * so; what is covered already is for the compaction thread. */
+static bool is_answered(struct store *store, const struct flush_request *request, uint64_t covered,
+                        enum err *ret_err)
+{
+    bool is_covered = request->target_seq <= covered;
+    if (is_covered && !request->compact) {
+        *ret_err = ERR_OK;
+    } else if (atomic_load(&store->closing)) {
+        *ret_err = ERR_CLOSED;
+    } else if (atomic_load(&store->state) == STORE_READ_ONLY) {
+        *ret_err = ERR_READ_ONLY;
+    } else if (!is_covered && atomic_load(&store->no_space)) {
+        *ret_err = ERR_NO_SPACE;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static struct flush_request *take_answered(struct store *store, uint64_t covered, enum err *ret_err)
 {
     struct flush_request *found = NULL;
     pthread_mutex_lock(&store->admission_mutex);
     for (struct flush_request **link = &store->requests; *link; link = &(*link)->next) {
-        if (hopeless || (!(*link)->compact && (*link)->target_seq <= covered)) {
+        if (is_answered(store, *link, covered, ret_err)) {
             found = *link;
             *link = found->next;
             break;
@@ -281,13 +299,10 @@ static struct flush_request *take_request(struct store *store, uint64_t covered,
 
 static void answer_requests(struct store *store)
 {
-    bool hopeless = atomic_load(&store->state) == STORE_READ_ONLY || atomic_load(&store->closing);
     uint64_t covered = covered_seq(store);
     struct flush_request *request;
-    while ((request = take_request(store, covered, hopeless)) != NULL) {
-        enum err err = request->target_seq <= covered && !request->compact ? ERR_OK
-                       : atomic_load(&store->closing)                      ? ERR_CLOSED
-                                                                           : ERR_READ_ONLY;
+    enum err err = ERR_OK;
+    while ((request = take_answered(store, covered, &err)) != NULL) {
         request->done(request->arg, err);
         free(request);
     }

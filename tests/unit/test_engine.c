@@ -293,6 +293,43 @@ static void a_flush_that_was_asked_for_stops_no_writes(void **state)
     assert_ok(upkeep_err);
 }
 
+/* Regression: flushes and compactions that were asked for on a full disk were never answered, and
+ * held up the end of the server. */
+static void who_asks_for_a_flush_on_a_full_disk_is_told_so(void **state)
+{
+    struct attempt attempt;
+
+    (void)state;
+    put(&attempt, "one", 100);
+    log_all();
+    vfs_mem_set_capacity(fs, vfs_mem_used(fs));
+    for (int compact = 0; compact <= 1; compact++) {
+        upkeep_done = 0;
+        if (compact) {
+            store_compact(store, on_upkeep, NULL);
+        } else {
+            store_flush(store, on_upkeep, NULL);
+        }
+        for (unsigned i = 0; i < 10; i++) {
+            engine_flush_step(store);
+            log_all();
+        }
+        assert_int_equal(upkeep_done, 1);
+        assert_err(ERR_NO_SPACE, upkeep_err);
+    }
+    vfs_mem_set_capacity(fs, UINT64_MAX);
+    for (unsigned i = 0; i < 10; i++) {
+        engine_flush_step(store);
+        log_all();
+    }
+    upkeep_done = 0;
+    store_flush(store, on_upkeep, NULL);
+    log_all();
+    flush_all();
+    assert_int_equal(upkeep_done, 1);
+    assert_ok(upkeep_err);
+}
+
 static void abandoning_ends_a_batch_that_wraps_around_the_ring(void **state)
 {
     struct attempt attempt;
@@ -438,6 +475,7 @@ int main(void)
                                         end),
         cmocka_unit_test_setup_teardown(deletes_use_the_segment_up_and_no_more, begin, end),
         cmocka_unit_test_setup_teardown(a_flush_that_was_asked_for_stops_no_writes, begin, end),
+        cmocka_unit_test_setup_teardown(who_asks_for_a_flush_on_a_full_disk_is_told_so, begin, end),
         cmocka_unit_test_setup_teardown(abandoning_ends_a_batch_that_wraps_around_the_ring, begin,
                                         end),
         cmocka_unit_test_setup_teardown(a_missing_table_is_damage_and_not_an_empty_store, begin,
