@@ -53,6 +53,10 @@ unsigned finished(struct fixture *f);
 /* Waits until requests were in this phase n times. */
 void wait_phase(struct fixture *f, enum api_phase phase, unsigned n);
 
+/* Waits until no request is suspended: the store's thread says so a moment after the answer may
+ * have left. */
+void wait_nobody_waits(struct fixture *f);
+
 #define HOST "Host: h\r\n"
 
 /* One request without a body: "GET /kv/a" and more fields, each with its end of line. */

@@ -86,7 +86,11 @@ static int setup(void **state)
     files_name(FILE_TABLE, table_info(atomic_load(&store->view)->levels[0].tables[0])->number,
                table_name);
     (void)snprintf(line, sizeof line, "cp -r '%s' '%s'", running, dir);
-    assert_int_equal(system(line), 0);
+    /* No manifest is replaced while the files are copied. */
+    pthread_mutex_lock(&store->edit_mutex);
+    int copied = system(line);
+    pthread_mutex_unlock(&store->edit_mutex);
+    assert_int_equal(copied, 0);
     store_close(store);
     return 0;
 }

@@ -173,7 +173,7 @@ static void everything_works_when_the_store_answers_later(void **state)
     assert_int_equal(ask(f, "GET /kv/c", ""), 404);
     assert_int_equal(ask(f, "POST /admin/flush", ""), 204);
     assert_int_equal(ask(f, "POST /admin/compact", ""), 204);
-    assert_int_equal(api_waiting(f->api), 0);
+    wait_nobody_waits(f);
     free(data);
 }
 
@@ -191,7 +191,7 @@ static void other_connections_are_served_while_one_waits(void **state)
     assert_int_equal(fake_store_held(f->store), 1);
     fake_store_let_go(f->store);
     assert_int_equal(raw_receive(&f->peer, false), 204);
-    assert_int_equal(api_waiting(f->api), 0);
+    wait_nobody_waits(f);
     raw_close(&other);
 }
 
