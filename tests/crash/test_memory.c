@@ -43,7 +43,7 @@ struct test {
 static struct reply one(struct test *test, struct client *client, uint64_t i, char *value)
 {
     char path[32];
-    (void)snprintf(path, sizeof path, "/kv/%012" PRIu64, scramble64(i) % 1000000000000);
+    (void)snprintf(path, sizeof path, "/kv/%016" PRIx64, scramble64(i));
     pattern_fill(bytes_of_text(path), i, value, test->value_bytes);
     struct reply reply = {.status = 503};
     for (int tries = 0; reply.status == 503 && tries < BUSY_MAX; tries++) {
