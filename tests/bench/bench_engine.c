@@ -9,8 +9,8 @@
  *   fill      KEYS puts by one thread that doesn't wait for each; the clock stops once the last one
  *             is on disk. The others sync with their last put.
  *   fill sync KEYS / 20 puts by 16 threads, each on disk before the next one of its thread
- *   read      KEYS gets of random keys by one thread, after the fill and a flush; each value is
- *             read to its last byte
+ *   read      KEYS gets of random keys by one thread, after the fill and a full compaction; each
+ *             value is read to its last byte
  *
  * Rounds interleave the engines in turning order, so that a machine that slows down slows all. The
  * figures are medians; the ratios are medians of the ratios within a round.
@@ -107,7 +107,7 @@ struct engine {
     void (*close)(void *db);
     void (*fill)(void *db); /* all keys; returns when they are on disk */
     void (*put_synced)(void *db, uint64_t i);
-    void (*flush)(void *db);
+    void (*compact)(void *db);                  /* everything, to the end */
     uint64_t (*get)(void *db, const char *key); /* read_all() of the value */
 };
 
@@ -198,10 +198,10 @@ static void varve_put_synced(void *db, uint64_t i)
     }
 }
 
-static void varve_flush(void *db)
+static void varve_compact(void *db)
 {
-    if (store_flush_sync(db) != ERR_OK) {
-        die("varve", "flush");
+    if (store_compact_sync(db) != ERR_OK) {
+        die("varve", "compact");
     }
 }
 
@@ -225,8 +225,8 @@ static uint64_t varve_get(void *db, const char *key)
 
 /* --- LevelDB and RocksDB: C interfaces of one descent ----------------------------------------- */
 
-/* Theirs are alike but for the prefix and how a flush is asked for. */
-#define PEER(db_name, compression, more_options, flush_body)                                \
+/* Theirs are alike but for the prefix and how a compaction is asked for. */
+#define PEER(db_name, compression, more_options, compact_body)                              \
     struct db_name##_peer {                                                                 \
         db_name##_t *db;                                                                    \
         db_name##_options_t *options;                                                       \
@@ -284,10 +284,10 @@ static uint64_t varve_get(void *db, const char *key)
         struct db_name##_peer *peer = db;                                                   \
         db_name##_peer_put(peer, peer->write_synced, i);                                    \
     }                                                                                       \
-    static void db_name##_peer_flush(void *db)                                              \
+    static void db_name##_peer_compact(void *db)                                            \
     {                                                                                       \
         struct db_name##_peer *peer = db;                                                   \
-        flush_body                                                                          \
+        compact_body                                                                        \
     }                                                                                       \
     static uint64_t db_name##_peer_get(void *db, const char *key)                           \
     {                                                                                       \
@@ -306,7 +306,7 @@ static uint64_t varve_get(void *db, const char *key)
 #define PEER_ROW(db_name)                                                         \
     {                                                                             \
 #        db_name, db_name##_peer_open, db_name##_peer_close, db_name##_peer_fill, \
-            db_name##_peer_put_synced, db_name##_peer_flush, db_name##_peer_get   \
+            db_name##_peer_put_synced, db_name##_peer_compact, db_name##_peer_get \
     }
 
 /* Both with a filter of 10 bits a key and a cache that holds everything. */
@@ -328,7 +328,7 @@ static void rocksdb_tables(rocksdb_options_t *options)
     rocksdb_block_based_options_destroy(tables);
 }
 
-static void rocksdb_flush_now(rocksdb_t *db)
+static void rocksdb_compact_all(rocksdb_t *db)
 {
     rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
     char *why = NULL;
@@ -341,11 +341,12 @@ static void rocksdb_flush_now(rocksdb_t *db)
     rocksdb_compact_range(db, NULL, 0, NULL, 0);
 }
 
-PEER(rocksdb, rocksdb_no_compression, rocksdb_tables(peer->options);, rocksdb_flush_now(peer->db);)
+PEER(rocksdb, rocksdb_no_compression, rocksdb_tables(peer->options);
+     , rocksdb_compact_all(peer->db);)
 #endif
 
 static const struct engine engines[] = {
-    {"varve", varve_open, varve_close, varve_fill, varve_put_synced, varve_flush, varve_get},
+    {"varve", varve_open, varve_close, varve_fill, varve_put_synced, varve_compact, varve_get},
 #ifdef HAVE_LEVELDB
     PEER_ROW(leveldb),
 #endif
@@ -431,13 +432,15 @@ static void measure(const char *dir, size_t e, unsigned round)
     began = now_ns();
     engine->fill(db);
     rates[FILL][e][round] = rate(n_keys, began);
-    engine->flush(db);
+    engine->compact(db);
     read_randomly(engine, db, 1, n_keys / 4); /* warm */
     began = now_ns();
     read_randomly(engine, db, 2 + round, n_keys);
     rates[READ][e][round] = rate(n_keys, began);
     engine->close(db);
     temp_dir_remove(path);
+    fprintf(stderr, "round %u, %s: fill %.0f /s, fill sync %.0f /s, read %.0f /s\n", round + 1,
+            engine->name, rates[FILL][e][round], rates[FILL_SYNC][e][round], rates[READ][e][round]);
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -499,7 +502,6 @@ int main(int argc, char *argv[])
         for (size_t i = 0; i < ENGINES; i++) {
             measure(dir, (i + round) % ENGINES, round);
         }
-        fprintf(stderr, "round %u of %u done\n", round + 1, n_rounds);
     }
     temp_dir_remove(dir);
     print_results();
