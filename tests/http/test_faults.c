@@ -1,0 +1,184 @@
+/* What clients are told when the disk fails under the real server: strace makes its system calls
+ * fail. Without strace the program exits with 77. */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/http/fixture.h"
+#include "tests/support/temp_dir.h"
+
+enum { SKIPPED = 77, ATTEMPTS = 100000, VALUE_BYTES = 20000 };
+
+struct faulty {
+    char dir[TEMP_DIR_BYTES];
+    struct server *server;
+    struct client *client;
+    pid_t strace;
+};
+
+static void begin(struct faulty *faulty, const char *const arguments[])
+{
+    temp_dir_make(faulty->dir);
+    faulty->server = server_start_in(faulty->dir, arguments);
+    faulty->client = client_new(faulty->server);
+}
+
+/* From some moment soon on, each of these calls fails. */
+static void inject(struct faulty *faulty, const char *what)
+{
+    char pid[16];
+    (void)snprintf(pid, sizeof pid, "%d", (int)server_pid(faulty->server));
+    faulty->strace = fork();
+    if (faulty->strace == 0) {
+        execlp("strace", "strace", "-f", "-qq", "-o", "/dev/null", "-e", what, "-p", pid,
+               (char *)NULL);
+        _exit(SKIPPED);
+    }
+}
+
+static void stop_injecting(struct faulty *faulty)
+{
+    kill(faulty->strace, SIGINT);
+    assert_int_equal(waitpid(faulty->strace, NULL, 0), faulty->strace);
+}
+
+static struct reply put(struct faulty *faulty, unsigned key)
+{
+    static char value[VALUE_BYTES];
+    char path[32];
+    (void)snprintf(path, sizeof path, "/kv/key%u", key);
+    return client_send(faulty->client, "PUT", path, NULL, value, sizeof value);
+}
+
+/* Puts one key after the other until one is answered so; every other answer is a success. */
+static struct reply put_until(struct faulty *faulty, unsigned status)
+{
+    for (unsigned i = 0; i < ATTEMPTS; i++) {
+        struct reply reply = put(faulty, i % 50);
+        if (reply.status == status) {
+            return reply;
+        }
+        assert_true(reply.status == 201 || reply.status == 204);
+        reply_free(&reply);
+    }
+    fail_msg("no PUT was answered with %u", status);
+    return (struct reply){0};
+}
+
+static void expect_in_body(struct faulty *faulty, const char *path, const char *text)
+{
+    struct reply reply = client_get(faulty->client, path);
+    assert_status(&reply, 200);
+    if (strstr(reply.body, text) == NULL) {
+        fail_msg("%s doesn't say \"%s\": %s", path, text, reply.body);
+    }
+    reply_free(&reply);
+}
+
+static void end(struct faulty *faulty)
+{
+    client_free(faulty->client);
+    server_signal(faulty->server, SIGKILL);
+    (void)server_wait(faulty->server, NULL);
+}
+
+static void a_failed_sync_is_outcome_unknown_and_then_read_only(void **state)
+{
+    (void)state;
+    struct faulty faulty;
+    begin(&faulty, NULL);
+    expect_status(faulty.client, 201, "PUT", "/kv/before", NULL, "acknowledged");
+    inject(&faulty, "inject=fdatasync:error=EIO");
+    struct reply reply = put_until(&faulty, 500);
+    assert_problem(&reply, 500, "/problems/outcome-unknown");
+    assert_no_field(&reply, "Retry-After");
+    reply_free(&reply);
+    reply = put(&faulty, 0);
+    assert_problem(&reply, 503, "/problems/read-only");
+    reply_free(&reply);
+    expect_status(faulty.client, 503, "DELETE", "/kv/before", NULL, NULL);
+    expect_status(faulty.client, 200, "GET", "/kv/before", NULL, NULL);
+    expect_status(faulty.client, 200, "GET", "/readyz", NULL, NULL);
+    expect_status(faulty.client, 503, "GET", "/readyz?write", NULL, NULL);
+    expect_status(faulty.client, 200, "GET", "/livez", NULL, NULL);
+    expect_in_body(&faulty, "/metrics", "varve_log_poisoned 1");
+    server_wait_log(faulty.server, "event=log_poisoned");
+    stop_injecting(&faulty);
+    end(&faulty);
+
+    faulty.server = server_start_in(faulty.dir, NULL);
+    faulty.client = client_new(faulty.server);
+    reply = client_get(faulty.client, "/kv/before");
+    assert_status(&reply, 200);
+    assert_body(&reply, "acknowledged");
+    reply_free(&reply);
+    expect_status(faulty.client, 201, "PUT", "/kv/after", NULL, "writable again");
+    end(&faulty);
+    temp_dir_remove(faulty.dir);
+}
+
+static void a_failed_log_ends_the_process_where_that_was_asked_for(void **state)
+{
+    (void)state;
+    struct faulty faulty;
+    begin(&faulty, (const char *const[]){"--on-log-failure", "exit", NULL});
+    inject(&faulty, "inject=fdatasync:error=EIO");
+    for (unsigned i = 0; i < ATTEMPTS; i++) {
+        struct reply reply = put(&faulty, i % 50);
+        bool taken = reply.status == 201 || reply.status == 204;
+        reply_free(&reply);
+        if (!taken) {
+            break;
+        }
+    }
+    client_free(faulty.client);
+    assert_int_equal(server_wait(faulty.server, NULL), 1);
+    assert_int_equal(waitpid(faulty.strace, NULL, 0), faulty.strace);
+    temp_dir_remove(faulty.dir);
+}
+
+static void a_full_disk_refuses_puts_and_heals_by_itself(void **state)
+{
+    (void)state;
+    struct faulty faulty;
+    begin(&faulty, (const char *const[]){"--memtable-bytes", "256KiB", "--max-value-bytes", "64KiB",
+                                         "--max-inflight-bytes", "1MiB", NULL});
+    inject(&faulty, "inject=fallocate:error=ENOSPC");
+    struct reply reply = put_until(&faulty, 507);
+    assert_problem(&reply, 507, "/problems/no-space");
+    reply_free(&reply);
+    server_wait_log(faulty.server, "event=no_space");
+    expect_status(faulty.client, 200, "GET", "/kv/key0", NULL, NULL);
+    reply = client_delete(faulty.client, "/kv/key0");
+    assert_status(&reply, 204);
+    assert_field(&reply, "Varve-Deleted", "1");
+    reply_free(&reply);
+    expect_status(faulty.client, 200, "GET", "/readyz", NULL, NULL);
+    expect_status(faulty.client, 503, "GET", "/readyz?write", NULL, NULL);
+    expect_in_body(&faulty, "/metrics", "varve_no_space 1");
+    expect_status(faulty.client, 507, "POST", "/admin/flush", NULL, NULL);
+    stop_injecting(&faulty);
+
+    server_wait_log(faulty.server, "event=space_back");
+    expect_status(faulty.client, 201, "PUT", "/kv/key0", NULL, "again");
+    expect_status(faulty.client, 200, "GET", "/readyz?write", NULL, NULL);
+    client_free(faulty.client);
+    server_stop(faulty.server);
+    temp_dir_remove(faulty.dir);
+}
+
+int main(void)
+{
+    if (system("strace -V >/dev/null 2>&1 && strace -o /dev/null true") != 0) {
+        fputs("strace is not installed, or may not trace here\n", stderr);
+        return SKIPPED;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_sync_is_outcome_unknown_and_then_read_only),
+        cmocka_unit_test(a_failed_log_ends_the_process_where_that_was_asked_for),
+        cmocka_unit_test(a_full_disk_refuses_puts_and_heals_by_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
