@@ -47,13 +47,13 @@ static void recovers_a_prefix_with_all_that_was_acknowledged(void **state)
     assert_true(result.compactions > 0);
 }
 
-static void notices_every_sync_that_is_left_out(void **state)
+__attribute__((unused)) static void notices_every_sync_that_is_left_out(void **state)
 {
     (void)state;
     unsigned missed = 0;
     for (int omission = SIM_OMIT_NOTHING + 1; omission < SIM_OMISSIONS; omission++) {
         struct sim_options options = {.seed = test_seed() + (uint64_t)omission,
-                                      .rounds = 10000,
+                                      .rounds = 40000,
                                       .omission = (enum sim_omission)omission};
         struct sim_result result;
         sim_run(&options, &result);
@@ -69,7 +69,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recovers_a_prefix_with_all_that_was_acknowledged),
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+        /* What it shows is the same in every build, and rare orders take many rounds. */
         cmocka_unit_test(notices_every_sync_that_is_left_out),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
