@@ -39,7 +39,7 @@ struct test {
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     unsigned running;
-    char wrong[600]; /* the first thing that is */
+    char wrong[1200]; /* the first thing that is */
 };
 
 static void wrong(struct test *test, const struct input_file *file, const char *what,
