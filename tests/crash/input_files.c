@@ -58,6 +58,7 @@ struct input_files input_files_find(const char *const folders[])
     for (size_t i = 0; folders[i] != NULL; i++) {
         (void)nftw(folders[i], look_at, 16, FTW_PHYS);
     }
+    found = NULL;
     return files;
 }
 

@@ -237,8 +237,8 @@ static void slow_headers_are_cut_off(void **state)
     struct server *server = start_with_one(FIELDS("--header-timeout", "400ms"));
     static const char *const texts[] = {"G", "GET /kv/one HT",
                                         "GET /kv/one HTTP/1.1\r\nHost: local",
-                                        "GET /kv/one HTTP/1.1\r\nHost: localhost\r\nName: "
-                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+                                        ("GET /kv/one HTTP/1.1\r\nHost: localhost\r\nName: "
+                                         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")};
     int idle = raw_connect(server);
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         int fd = raw_connect(server);
@@ -428,7 +428,7 @@ static void many_fields_beside_a_long_key_fit(void **state)
     for (int i = 0; i < 60; i++) {
         n += (size_t)snprintf(text + n, sizeof text - n, "X-Name-%02d: %060d\r\n", i, i);
     }
-    n += (size_t)snprintf(text + n, sizeof text - n, "\r\n%01000d", 0);
+    (void)snprintf(text + n, sizeof text - n, "\r\n%01000d", 0);
     struct reply reply = raw_exchange(fixture->server, text);
     assert_status(&reply, 201);
     reply_free(&reply);

@@ -385,7 +385,7 @@ static bool on_scanned(void *arg, const struct store_entry *entry)
             return true;
         }
     }
-    assert(!"a key that nobody wrote");
+    assert(false && "a key that nobody wrote");
     return false;
 }
 
