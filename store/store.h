@@ -173,7 +173,8 @@ typedef bool store_scan_fn(void *arg, const struct store_entry *entry);
 /* at_end: no entry is left. ERR_CORRUPT, ERR_IO: the scan can't go on. */
 typedef void store_scan_done_fn(void *arg, enum err err, bool at_end);
 
-/* The range's bytes are copied. Errors: ERR_NO_MEMORY, ERR_BUSY (too many scans). */
+/* The range's bytes are copied. Errors: ERR_NO_MEMORY, ERR_BUSY (too many scans), ERR_INVALID (a
+ * bound above STORE_KEY_MAX_BYTES), ERR_CLOSED. */
 MUST_USE enum err store_scan_new(struct store *store, const struct store_range *range,
                                  struct store_scan **ret_scan);
 
