@@ -251,9 +251,10 @@ static void drain(struct serve *serve, const char *reason, uint64_t delay_ms,
     const struct config *config = serve->config;
     uint64_t began = clock_ms();
     uint64_t until = began + delay_ms + config->drain_timeout_ms;
-    log_event(LOG_INFO, "draining", log_text("reason", reason), log_uint("delay_ms", delay_ms));
     atomic_store(&serve->probes.draining, true);
     api_set_draining(serve->api);
+    /* After the fact: who reads this line may rely on it. */
+    log_event(LOG_INFO, "draining", log_text("reason", reason), log_uint("delay_ms", delay_ms));
     if (delay_ms > 0) {
         wait_for_delay(serve, began + delay_ms);
     }
