@@ -13,7 +13,7 @@
 
 #define GET_ONE "GET /kv/one HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-enum { MANY = 1000, THREADS = 4, LIMIT = 8, BEYOND = 200 };
+enum { MANY = 1000, THREADS = 4, LIMIT = 8, BEYOND = 200, ATTEMPTS = 10 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SLACK_KIB = 4096 }; /* of the sanitizer's own memory */
@@ -436,8 +436,23 @@ static void many_fields_beside_a_long_key_fit(void **state)
 
 /* --- Memory --- */
 
-/* Reads a little of a large answer and leaves the rest in the server: what it holds for that must
- * be the value itself, not a copy. */
+/* By how much the server's own memory grows when it is asked for /kv/large: a little of the answer
+ * is read, and the rest left in the server. */
+static uint64_t growth_of_large_get_kib(const struct server *server)
+{
+    uint64_t before = server_memory_kib(server, "RssAnon");
+    int fd = raw_connect(server);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int));
+    raw_send(fd, "GET /kv/large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    char some[1000];
+    assert_int_equal(recv(fd, some, sizeof some, MSG_WAITALL), sizeof some);
+    uint64_t during = server_memory_kib(server, "RssAnon");
+    close(fd);
+    return during > before ? during - before : 0;
+}
+
+/* What the server holds for an answer must be the value itself, not a copy. Work in the background
+ * may take memory at the same time; a copy would show in every attempt. */
 static void a_large_answer_is_not_copied(void **state)
 {
     (void)state;
@@ -456,18 +471,14 @@ static void a_large_answer_is_not_copied(void **state)
             expect_status(client, 204, "POST", "/admin/flush", NULL, "");
         }
         expect_status(client, 200, "HEAD", "/kv/large", NULL, NULL);
-        uint64_t before = server_memory_kib(server, "RssAnon");
-        int fd = raw_connect(server);
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int));
-        raw_send(fd, "GET /kv/large HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        char some[1000];
-        assert_int_equal(recv(fd, some, sizeof some, MSG_WAITALL), sizeof some);
-        uint64_t during = server_memory_kib(server, "RssAnon");
-        if (during > before + SLACK_KIB) {
-            fail_msg("%s: from %lu KiB to %lu KiB", from_table ? "table" : "memtable", before,
-                     during);
+        uint64_t least = UINT64_MAX;
+        for (int i = 0; i < ATTEMPTS && least > SLACK_KIB; i++) {
+            uint64_t growth = growth_of_large_get_kib(server);
+            least = growth < least ? growth : least;
         }
-        close(fd);
+        if (least > SLACK_KIB) {
+            fail_msg("%s: grows by %lu KiB", from_table ? "table" : "memtable", least);
+        }
     }
     client_free(client);
     server_stop(server);
