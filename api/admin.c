@@ -125,6 +125,8 @@ static const struct {
     NUMBER("admission", "waiting_writes", waiting_writes),
     NUMBER("admission", "stalls", stalls),
     NUMBER("admission", "stalled_us", stalled_us),
+    NUMBER("admission", "level0_stops", level0_stops),
+    NUMBER("admission", "write_limit", write_limit),
     NUMBER("operations", "gets", gets),
     NUMBER("operations", "writes", writes),
     NUMBER("filters", "lookups", filter_lookups),

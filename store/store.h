@@ -306,6 +306,8 @@ struct store_stats {
     uint64_t flushes, flushed_bytes;
     uint64_t compactions, compaction_read_bytes, compaction_written_bytes, compaction_debt_bytes;
     uint64_t stalls, stalled_us; /* writes that waited for admission */
+    uint64_t level0_stops;       /* times that all had to wait for compaction */
+    uint64_t write_limit;        /* bytes a second that are let in now; 0: no limit */
     uint64_t inflight_bytes, waiting_writes;
     uint64_t filter_lookups, filter_positives, filter_false_positives;
     uint64_t pinned_entries, scans_open, rcu_backlog;

@@ -24,6 +24,9 @@ static bool try_reserve(struct store *store, uint64_t bytes)
     /* In this order: the log thread lowers the room before it gives back what it has written. */
     if (inflight <= store->options.max_inflight_bytes &&
         inflight + ENGINE_LOG_SLACK_BYTES <= atomic_load(&store->log_room_bytes)) {
+        if (slowdown_limit(&store->slowdown) != 0) {
+            slowdown_pay(&store->slowdown, engine_now_us(), bytes);
+        }
         return true;
     }
     atomic_fetch_sub(&store->inflight_bytes, bytes);
@@ -61,6 +64,10 @@ static enum verdict judge(struct store *store, const struct store_write *write, 
         return judge_without_space(store, write, ret_err);
     }
     if (gates != 0) {
+        return WAIT;
+    }
+    if (slowdown_limit(&store->slowdown) != 0 &&
+        !slowdown_allows(&store->slowdown, engine_now_us())) {
         return WAIT;
     }
     return try_reserve(store, write->reserved_bytes) ? ADMIT : WAIT;

@@ -18,20 +18,22 @@
 #define READ_ATTEMPTS     3u /* of an input that gives ERR_IO, before it is left alone */
 #define BURST_US          UINT64_C(50000) /* unused time that the rate limit makes good */
 #define PACE_SLEEP_MAX_MS UINT64_C(50)
+#define SPEED_KEPT        0.99 /* of what earlier slices say of the speed, at each slice */
 
 /* The compaction thread's own. */
 struct compactor {
     struct compaction *running;
     struct flush_request *full; /* requests that the running compaction, a full one, is for */
     struct compaction_damage damage;
-    bool blocked;              /* level 0 is due, but damage is in the way */
-    uint64_t unreadable;       /* number of the input that gave ERR_IO last… */
-    unsigned unreadable_tries; /* …so many times in a row */
-    uint64_t seen_swaps;       /* counters.view_swaps when there was nothing to do */
-    uint64_t retry_ms;         /* not before; 0: at once */
-    unsigned failures;         /* in a row */
-    uint64_t told;             /* bits of the errors told since the last success */
-    uint64_t paid_until_us;    /* what was done so far takes until then at the given rate */
+    bool blocked;                   /* level 0 is due, but damage is in the way */
+    uint64_t unreadable;            /* number of the input that gave ERR_IO last… */
+    unsigned unreadable_tries;      /* …so many times in a row */
+    uint64_t seen_swaps;            /* counters.view_swaps when there was nothing to do */
+    uint64_t retry_ms;              /* not before; 0: at once */
+    unsigned failures;              /* in a row */
+    uint64_t told;                  /* bits of the errors told since the last success */
+    uint64_t paid_until_us;         /* what was done so far takes until then at the given rate */
+    double recent_bytes, recent_us; /* done lately, and the time that it took; fades */
 };
 
 static struct pulse *pulse(struct store *store)
@@ -185,16 +187,72 @@ static void succeed(struct store *store)
 
 /* --- Steps --- */
 
-/* Writes wait while level 0 is too long, unless damage keeps it so for ever. */
+static uint64_t speed(const struct compactor *compactor)
+{
+    return compactor->recent_us > 0
+               ? (uint64_t)(compactor->recent_bytes * 1e6 / compactor->recent_us)
+               : 0;
+}
+
+static void note_speed(struct compactor *compactor, uint64_t bytes, uint64_t took_us)
+{
+    compactor->recent_bytes = compactor->recent_bytes * SPEED_KEPT + (double)bytes;
+    compactor->recent_us = compactor->recent_us * SPEED_KEPT + (double)took_us;
+}
+
+/* What can still be written before level 0 is too long. */
+static uint64_t room_bytes(const struct store *store, const struct view *view)
+{
+    uint64_t tables = ENGINE_LEVEL0_STOP - view->levels[0].n_tables;
+    uint64_t room = tables * store->options.memtable_bytes, taken = memtable_bytes(view->active);
+    for (size_t i = 0; i < view->n_sealed; i++) {
+        taken += memtable_bytes(view->sealed[i]);
+    }
+    return room > taken ? room - taken : 0;
+}
+
+/* What compaction has to do before level 0 gets shorter. */
+static uint64_t work_bytes(const struct store *store, const struct view *view)
+{
+    const struct compaction *running = store->compactor->running;
+    uint64_t left = running ? compaction_bytes_left(running) : 0;
+    if (running && (compaction_pick_of(running)->full || compaction_pick_of(running)->level == 0)) {
+        return left;
+    }
+    struct compaction_shape shape;
+    compaction_shape_of(view, store->options.memtable_bytes, &shape);
+    return left + COMPACTION_PASSES * (shape.level_bytes[0] + shape.level_bytes[shape.base_level]);
+}
+
+static uint64_t write_limit(const struct store *store, const struct view *view)
+{
+    size_t n = view->levels[0].n_tables;
+    if (n < ENGINE_LEVEL0_SLOW || n >= ENGINE_LEVEL0_STOP || store->compactor->blocked ||
+        store->options.manual) {
+        return 0;
+    }
+    const struct slowdown_outlook outlook = {
+        .room_bytes = room_bytes(store, view) / 2, /* what comes now is the next one's work */
+        .work_bytes = work_bytes(store, view),
+        .bytes_a_second = speed(store->compactor),
+        .least_a_second = store->options.memtable_bytes / 64,
+    };
+    return slowdown_rate(&outlook);
+}
+
+/* Writes are slowed down while level 0 is long, and wait when it is too long, unless damage keeps
+ * it so for ever. */
 static void set_gate(struct store *store)
 {
     rcu_door_lock();
-    size_t level0_tables = atomic_load(&store->view)->levels[0].n_tables;
+    const struct view *view = atomic_load(&store->view);
+    bool closed = view->levels[0].n_tables >= ENGINE_LEVEL0_STOP && !store->compactor->blocked;
+    slowdown_set(&store->slowdown, write_limit(store, view));
     rcu_door_unlock();
-    bool closed = level0_tables >= ENGINE_LEVEL0_STOP && !store->compactor->blocked;
     bool was_closed = atomic_load(&store->gates) & ENGINE_GATE_LEVEL0;
     if (closed != was_closed) {
         engine_set_gate(store, ENGINE_GATE_LEVEL0, closed);
+        atomic_fetch_add_explicit(&store->counters.level0_stops, closed, memory_order_relaxed);
     }
 }
 
@@ -268,12 +326,22 @@ static void pace(struct store *store, uint64_t bytes)
     }
 }
 
+/* Small beside a memtable too, so that the gate is looked at while one fills. */
+static uint64_t slice_bytes_of(const struct store_options *options)
+{
+    uint64_t quarter = options->memtable_bytes / 4;
+    if (options->manual) {
+        return MANUAL_SLICE_BYTES;
+    }
+    return quarter < SLICE_BYTES ? quarter : SLICE_BYTES;
+}
+
 static bool go_on(struct store *store)
 {
     struct compactor *compactor = store->compactor;
     struct err_detail detail = {""};
-    uint64_t slice_bytes = store->options.manual ? MANUAL_SLICE_BYTES : SLICE_BYTES;
-    uint64_t before_bytes = compaction_bytes(compactor->running);
+    uint64_t slice_bytes = slice_bytes_of(&store->options);
+    uint64_t before_bytes = compaction_bytes(compactor->running), before_us = engine_now_us();
     bool done = false;
 
     enum err err = compaction_work(compactor->running, slice_bytes, &done, &detail);
@@ -288,6 +356,7 @@ static bool go_on(struct store *store)
         return fail(store, err, &detail);
     }
     pace(store, bytes);
+    note_speed(compactor, bytes, engine_now_us() - before_us);
     return true;
 }
 

@@ -31,6 +31,7 @@
 #define COMPACTION_LAST_LEVEL (MANIFEST_LEVELS - 1)
 /* A level may hold so many times what the one above it may. */
 #define COMPACTION_LEVEL_FACTOR 10u
+#define COMPACTION_PASSES       3u /* over each byte: read, written, read back */
 /* Size at which an output ends, unless memtables are smaller. */
 #define COMPACTION_TABLE_BYTES (UINT64_C(64) << 20)
 

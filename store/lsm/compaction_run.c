@@ -81,6 +81,19 @@ uint64_t compaction_bytes(const struct compaction *compaction)
     return bytes;
 }
 
+/* Each byte is read, written and read back, as far as it isn't dropped. */
+uint64_t compaction_bytes_left(const struct compaction *compaction)
+{
+    uint64_t all = 0, done = compaction_bytes(compaction);
+    if (compaction->pick.move) {
+        return 0;
+    }
+    for (size_t i = 0; i < compaction->pick.n_inputs; i++) {
+        all += COMPACTION_PASSES * table_info(compaction->pick.tables[i])->size_bytes;
+    }
+    return all > done ? all - done : 0;
+}
+
 struct table *compaction_damaged(const struct compaction *compaction)
 {
     return compaction->merge ? merge_damaged(compaction->merge) : NULL;

@@ -35,8 +35,9 @@ MUST_USE enum err compaction_install(struct compaction *compaction);
 
 const struct compaction_pick *compaction_pick_of(const struct compaction *compaction);
 
-/* Bytes read and written so far. */
+/* Bytes read and written so far, and about how many more there will be. */
 uint64_t compaction_bytes(const struct compaction *compaction);
+uint64_t compaction_bytes_left(const struct compaction *compaction);
 
 /* The input that the last error came from, or NULL. */
 struct table *compaction_damaged(const struct compaction *compaction);

@@ -26,6 +26,7 @@
 #include "store/lsm/files.h"
 #include "store/lsm/manifest.h"
 #include "store/lsm/sleeper.h"
+#include "store/lsm/slowdown.h"
 #include "store/lsm/view.h"
 #include "store/lsm/wal.h"
 #include "store/store.h"
@@ -33,6 +34,7 @@
 #define ENGINE_STRIPES        1024u
 #define ENGINE_SEGMENTS_MAX   8u     /* active, sealed, spare, and one being made */
 #define ENGINE_LEVEL0_TRIGGER 4u     /* level-0 tables that start a compaction */
+#define ENGINE_LEVEL0_SLOW    8u     /* level-0 tables from which writes may be slowed down */
 #define ENGINE_LEVEL0_STOP    20u    /* level-0 tables at which writes wait */
 #define ENGINE_WAITING_MAX    16384u /* writes that may wait for admission */
 #define ENGINE_SCANS_MAX      256u
@@ -49,6 +51,7 @@
 
 #define ENGINE_WAIT_MAX_MS UINT64_C(10000) /* longest wait for admission, then ERR_BUSY */
 #define ENGINE_LOG_IDLE_MS UINT64_C(100)   /* without writes, then what is durable is recorded */
+#define ENGINE_SLOW_MS     UINT64_C(5)     /* between looks at who waits while writes are slowed */
 #define ENGINE_RETRY_MS    UINT64_C(1000)  /* between attempts of background work that failed */
 
 enum engine_thread {
@@ -131,6 +134,7 @@ struct store {
     _Atomic uint64_t inflight_bytes;
     _Atomic uint64_t gates;          /* enum engine_gate bits that are closed */
     _Atomic uint64_t log_room_bytes; /* left of the segment that takes the next frame */
+    struct slowdown slowdown;
     pthread_mutex_t admission_mutex;
     struct store_write *waiting_first, *waiting_last;
     _Atomic uint64_t n_waiting;
@@ -170,6 +174,7 @@ struct store {
         _Atomic uint64_t gets, writes, stalls, stalled_us, flushes, flushed_bytes, compactions;
         _Atomic uint64_t compaction_read_bytes, compaction_written_bytes, compaction_debt_bytes;
         _Atomic uint64_t log_syncs, log_bytes_written, rotations, view_swaps, claim_retries;
+        _Atomic uint64_t level0_stops;
         _Atomic uint64_t pinned_entries, scans_open, rcu_backlog;
         _Atomic uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;
         _Atomic uint64_t batch_count[STORE_BATCH_BUCKETS], batch_total_ops;

@@ -301,6 +301,19 @@ bool engine_log_idle_step(struct store *store)
     return true;
 }
 
+/* Writes wait for nothing but the time when the next of them may be let in. */
+static bool is_slowed(struct store *store)
+{
+    return slowdown_limit(&store->slowdown) != 0 && atomic_load(&store->n_waiting) > 0;
+}
+
+static uint64_t idle_ms(struct store *store)
+{
+    bool quiet = store->recorded_seq == atomic_load(&store->visible_seq) &&
+                 atomic_load(&store->n_waiting) == 0;
+    return quiet ? UINT64_MAX : ENGINE_LOG_IDLE_MS;
+}
+
 void *engine_log_thread(void *arg)
 {
     struct store *store = arg;
@@ -313,11 +326,16 @@ void *engine_log_thread(void *arg)
             store->log_next_seq == claim_seq(atomic_load(&store->claim))) {
             return NULL;
         }
-        bool quiet = store->recorded_seq == atomic_load(&store->visible_seq) &&
-                     atomic_load(&store->n_waiting) == 0;
+        bool slowed = is_slowed(store);
         sleeper_wait(&store->log_sleeper, slot_is_ready, store,
-                     quiet ? UINT64_MAX : ENGINE_LOG_IDLE_MS);
-        if (!slot_is_ready(store)) {
+                     slowed ? ENGINE_SLOW_MS : idle_ms(store));
+        if (slot_is_ready(store)) {
+            continue;
+        }
+        if (slowed) {
+            admission_expire(store);
+            admission_pump(store);
+        } else {
             engine_log_idle_step(store);
         }
     }

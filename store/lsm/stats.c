@@ -50,6 +50,7 @@ static void copy_counters(struct store *store, struct store_stats *stats)
     COPY(compaction_debt_bytes);
     COPY(stalls);
     COPY(stalled_us);
+    COPY(level0_stops);
     COPY(filter_lookups);
     COPY(filter_positives);
     COPY(filter_false_positives);
@@ -88,6 +89,7 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
     stats->log_bytes_used = store->segment_bytes - atomic_load(&store->log_room_bytes);
     stats->inflight_bytes = atomic_load(&store->inflight_bytes);
     stats->waiting_writes = atomic_load(&store->n_waiting);
+    stats->write_limit = slowdown_limit(&store->slowdown);
     stats->insert_retries = memtable_retries();
     stats->recovery_us = store->counters.recovery_us;
     stats->recovered_records = store->counters.recovered_records;
