@@ -189,7 +189,7 @@ static void version_finish(struct request *request)
                 json_pack("{s:s, s:s}", "name", "varve", "version", request->api->config.version));
 }
 
-const struct handler admin_version = {.finish = version_finish};
+const struct handler admin_version = {.needs_store = true, .finish = version_finish};
 
 static void openapi_finish(struct request *request)
 {
@@ -200,4 +200,4 @@ static void openapi_finish(struct request *request)
     reply_queue(request, MHD_HTTP_OK, &reply);
 }
 
-const struct handler admin_openapi = {.finish = openapi_finish};
+const struct handler admin_openapi = {.needs_store = true, .finish = openapi_finish};

@@ -42,9 +42,9 @@ struct request;
 
 /* What one method does on one route; a step that is NULL does nothing. */
 struct handler {
-    bool needs_store;
-    bool on_key;                                        /* the route names one */
-    bool suspends;                                      /* finish() waits for the disk */
+    bool needs_store; /* until the store is open, the answer is 503 */
+    bool on_key;      /* the route names one */
+    bool suspends;    /* finish() waits for the disk */
     const char *parameters[REQUEST_PARAMETERS_MAX + 1]; /* the query's, NULL-terminated */
     /* The header section is complete; may fail, may wait. */
     void (*begin)(struct request *request);

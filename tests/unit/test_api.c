@@ -133,7 +133,10 @@ static void until_the_store_is_open_only_probes_answer(void **state)
     assert_refused(f, PROBLEM_RECOVERING, ask(f, "GET /kv", ""));
     assert_refused(f, PROBLEM_RECOVERING, ask(f, "GET /stats", ""));
     assert_refused(f, PROBLEM_RECOVERING, ask(f, "POST /admin/flush", ""));
+    assert_refused(f, PROBLEM_RECOVERING, ask(f, "GET /version", ""));
+    assert_refused(f, PROBLEM_RECOVERING, ask(f, "GET /openapi.yaml", ""));
     assert_int_equal(ask(f, "GET /livez", ""), 200);
+    assert_int_equal(ask(f, "GET /metrics", ""), 200);
     api_set_store(f->api, f->store);
     assert_int_equal(put(f, "/kv/a", "", "x"), 201);
 }
