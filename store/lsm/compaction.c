@@ -1,7 +1,7 @@
-/* A step begins what is due (a full compaction that was asked for, else level 0, else the level
- * furthest above its target) or goes on with what was begun, by a slice. Between slices the thread
- * looks whether the store is closing, sets the gate of level 0, and sleeps off the rate limit,
- * never under a lock. */
+/* A step begins what is due (a full compaction that was asked for, else the level furthest beyond
+ * what it should be) or goes on with what was begun, by a slice. Between slices the thread looks
+ * whether the store is closing, sets the gate of level 0, and sleeps off the rate limit, never
+ * under a lock. */
 #include "store/lsm/compaction.h"
 
 #include <assert.h>
@@ -221,7 +221,8 @@ static uint64_t work_bytes(const struct store *store, const struct view *view)
     }
     struct compaction_shape shape;
     compaction_shape_of(view, store->options.memtable_bytes, &shape);
-    return left + COMPACTION_PASSES * (shape.level_bytes[0] + shape.level_bytes[shape.base_level]);
+    return left + COMPACTION_PASSES * (compaction_bytes_before_level0(view, &shape) +
+                                       shape.level_bytes[0] + shape.level_bytes[shape.base_level]);
 }
 
 static uint64_t write_limit(const struct store *store, const struct view *view)

@@ -348,42 +348,72 @@ static bool pick_level(const struct view *view, uint32_t l, const struct compact
     return true;
 }
 
-/* Of the levels not tried yet, the one furthest above its target; the last level if none is. */
-static uint32_t fullest_level(const struct compaction_shape *shape, uint32_t tried)
+static double level_score(const struct compaction_shape *shape, uint32_t l)
+{
+    return (double)shape->weight_bytes[l] / (double)shape->target_bytes[l];
+}
+
+/* Of the levels not tried yet, the one with the greatest score above `least`; the last level if
+ * there is none. */
+static uint32_t fullest_level(const struct compaction_shape *shape, uint32_t tried, double least)
 {
     uint32_t found = COMPACTION_LAST_LEVEL;
-    double greatest = 1;
+    double greatest = least;
     for (uint32_t l = shape->base_level; l < COMPACTION_LAST_LEVEL; l++) {
-        double score = (double)shape->weight_bytes[l] / (double)shape->target_bytes[l];
-        if (score > greatest && !(tried & 1u << l)) {
+        if (level_score(shape, l) > greatest && !(tried & 1u << l)) {
             found = l;
-            greatest = score;
+            greatest = level_score(shape, l);
         }
     }
     return found;
+}
+
+/* Above 1: the level is due. So level 0 goes first, unless another one is further beyond what it
+ * should be: if it always did, a steady load would keep the others waiting for ever, and what level
+ * 0 is merged with would grow without end. */
+static double level0_score(const struct view *view)
+{
+    return (double)view->levels[0].n_tables / ENGINE_LEVEL0_TRIGGER;
+}
+
+uint64_t compaction_bytes_before_level0(const struct view *view,
+                                        const struct compaction_shape *shape)
+{
+    double bytes = 0;
+    for (uint32_t l = shape->base_level; l < COMPACTION_LAST_LEVEL; l++) {
+        double limit = level0_score(view) * (double)shape->target_bytes[l];
+        double excess = (double)shape->weight_bytes[l] - limit;
+        if (excess > 0) {
+            bytes +=
+                excess * (1 + (double)shape->level_bytes[l + 1] / (double)shape->weight_bytes[l]);
+        }
+    }
+    return (uint64_t)bytes;
 }
 
 static bool pick_into(const struct view *view, const struct compaction_shape *shape,
                       const struct compaction_damage *damage, bool in[],
                       struct compaction_pick *pick, bool *blocked)
 {
-    *blocked = false;
-    if (view->levels[0].n_tables >= ENGINE_LEVEL0_TRIGGER) {
-        if (pick_level0(view, shape, damage, in, pick)) {
-            return true;
-        }
-        *blocked = true;
-    }
+    bool level0_due = view->levels[0].n_tables >= ENGINE_LEVEL0_TRIGGER;
     uint32_t tried = 0;
+    *blocked = false;
     for (;;) {
-        uint32_t l = fullest_level(shape, tried);
-        if (l == COMPACTION_LAST_LEVEL) {
+        uint32_t l = fullest_level(shape, tried, level0_due ? level0_score(view) : 1);
+        if (l != COMPACTION_LAST_LEVEL) {
+            if (pick_level(view, l, damage, pick)) {
+                return true;
+            }
+            tried |= 1u << l;
+        } else if (level0_due) {
+            if (pick_level0(view, shape, damage, in, pick)) {
+                return true;
+            }
+            *blocked = true;
+            level0_due = false;
+        } else {
             return false;
         }
-        if (pick_level(view, l, damage, pick)) {
-            return true;
-        }
-        tried |= 1u << l;
     }
 }
 

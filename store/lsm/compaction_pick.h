@@ -70,8 +70,13 @@ struct compaction_pick {
     struct merge_run older[MANIFEST_LEVELS];
 };
 
-/* Picks what is due: level 0 first, then the level that is furthest above its target. *ret_found
- * false: nothing. *ret_blocked: level 0 is due but damage is in the way. */
+/* About how many bytes other levels move before level 0 gets its turn. */
+uint64_t compaction_bytes_before_level0(const struct view *view,
+                                        const struct compaction_shape *shape);
+
+/* Picks what is due: the level furthest beyond what it should be, level 0 by its tables and the
+ * others by their bytes. *ret_found false: nothing. *ret_blocked: level 0 is due but damage is in
+ * the way. */
 MUST_USE enum err compaction_pick_due(const struct view *view, const struct compaction_shape *shape,
                                       const struct compaction_damage *damage,
                                       struct compaction_pick *ret_pick, bool *ret_found,

@@ -345,6 +345,40 @@ static void writes_wait_while_level_0_is_too_long(void **state)
 }
 
 /* A view of `db`'s store with one small table in the level. */
+/* Drives compaction until one more has ended. */
+static void compact_once(void)
+{
+    uint64_t before = atomic_load(&db.store->counters.compactions);
+    while (atomic_load(&db.store->counters.compactions) == before) {
+        assert_true(engine_compaction_step(db.store));
+    }
+    driven_reclaims(&db);
+}
+
+/* Level 0 is due all the time, as under a steady load. */
+static void every_level_gets_its_turn_while_level_0_is_due(void **state)
+{
+    (void)state;
+    begin(4000, 16);
+    for (unsigned round = 0; round < 150; round++) {
+        while (view_now()->levels[0].n_tables < 2 * ENGINE_LEVEL0_TRIGGER) {
+            for (unsigned i = 0; i < 60; i++) {
+                random_write_upto(0, 800);
+            }
+            driven_flush(&db);
+        }
+        compact_once();
+    }
+    struct compaction_shape shape;
+    compaction_shape_of(view_now(), db.options.memtable_bytes, &shape);
+    for (uint32_t l = shape.base_level; l < COMPACTION_LAST_LEVEL; l++) {
+        assert_true(shape.weight_bytes[l] <= 3 * shape.target_bytes[l]);
+    }
+    assert_true(shape.base_level < COMPACTION_LAST_LEVEL);
+    driven_check(&db);
+    end();
+}
+
 static void add_small_table(struct view *view, uint32_t level)
 {
     struct record_set set = {.n = 0};
@@ -744,6 +778,7 @@ int main(void)
         cmocka_unit_test(an_output_ends_where_it_spans_much_of_the_level_below),
         cmocka_unit_test(markers_do_not_move_to_the_bottom),
         cmocka_unit_test(writes_wait_while_level_0_is_too_long),
+        cmocka_unit_test(every_level_gets_its_turn_while_level_0_is_due),
         cmocka_unit_test(the_base_level_is_never_below_one_with_tables),
         cmocka_unit_test(no_failing_operation_loses_anything),
         cmocka_unit_test(a_full_disk_is_waited_for),
