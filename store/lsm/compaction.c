@@ -232,11 +232,14 @@ static uint64_t write_limit(const struct store *store, const struct view *view)
         store->options.manual) {
         return 0;
     }
+    /* At the least one write of the largest size takes 4 s, less than the longest wait. */
+    uint64_t least = store->options.memtable_bytes / 64;
+    uint64_t largest = store->options.max_value_bytes / 4;
     const struct slowdown_outlook outlook = {
         .room_bytes = room_bytes(store, view) / 2, /* what comes now is the next one's work */
         .work_bytes = work_bytes(store, view),
         .bytes_a_second = speed(store->compactor),
-        .least_a_second = store->options.memtable_bytes / 64,
+        .least_a_second = least > largest ? least : largest,
     };
     return slowdown_rate(&outlook);
 }
@@ -248,7 +251,7 @@ static void set_gate(struct store *store)
     rcu_door_lock();
     const struct view *view = atomic_load(&store->view);
     bool closed = view->levels[0].n_tables >= ENGINE_LEVEL0_STOP && !store->compactor->blocked;
-    slowdown_set(&store->slowdown, write_limit(store, view));
+    slowdown_set(&store->slowdown, engine_now_us(), write_limit(store, view));
     rcu_door_unlock();
     bool was_closed = atomic_load(&store->gates) & ENGINE_GATE_LEVEL0;
     if (closed != was_closed) {

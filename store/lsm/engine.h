@@ -111,6 +111,7 @@ struct store {
     uint64_t recorded_seq;     /* greatest durable_upto that is on disk */
     uint64_t active_first_seq; /* first number of the active memtable */
     bool flush_woken;          /* for the next spare segment */
+    uint64_t expired_ms;       /* when it was last looked for writes that wait too long */
     struct op **run;           /* scratch for one frame */
     const struct record **run_records;
     struct sleeper log_sleeper;

@@ -266,6 +266,19 @@ static void wake_flush_early(struct store *store)
     }
 }
 
+/* Those that wait too long are told so even while the log is never idle. */
+static void expire_now_and_then(struct store *store)
+{
+    if (atomic_load(&store->n_waiting) == 0) {
+        return;
+    }
+    uint64_t now_ms = engine_now_ms();
+    if (now_ms >= store->expired_ms + ENGINE_LOG_IDLE_MS) {
+        store->expired_ms = now_ms;
+        admission_expire(store);
+    }
+}
+
 bool engine_log_step(struct store *store)
 {
     atomic_store(&store->log_kick, false);
@@ -283,6 +296,7 @@ bool engine_log_step(struct store *store)
     }
     bool rotated = rotate(store);
     wake_flush_early(store);
+    expire_now_and_then(store);
     return n > 0 || crossed || rotated;
 }
 

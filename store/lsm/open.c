@@ -80,6 +80,7 @@ static void init_locks(struct store *store)
     pthread_mutex_init(&store->admission_mutex, NULL);
     pthread_mutex_init(&store->waiters_mutex, NULL);
     pthread_mutex_init(&store->reaper_mutex, NULL);
+    slowdown_init(&store->slowdown);
     sleeper_init(&store->log_sleeper);
     sleeper_init(&store->flush_sleeper);
     sleeper_init(&store->compaction_sleeper);
@@ -96,6 +97,7 @@ static void release_locks(struct store *store)
     pthread_mutex_destroy(&store->admission_mutex);
     pthread_mutex_destroy(&store->waiters_mutex);
     pthread_mutex_destroy(&store->reaper_mutex);
+    slowdown_release(&store->slowdown);
     sleeper_release(&store->log_sleeper);
     sleeper_release(&store->flush_sleeper);
     sleeper_release(&store->compaction_sleeper);

@@ -13,17 +13,62 @@ uint64_t slowdown_rate(const struct slowdown_outlook *outlook)
     return rate > (double)outlook->least_a_second ? (uint64_t)rate : outlook->least_a_second;
 }
 
-void slowdown_pay(struct slowdown *slowdown, uint64_t now_us, uint64_t bytes)
+void slowdown_init(struct slowdown *slowdown)
 {
-    uint64_t rate = slowdown_limit(slowdown);
-    if (rate == 0) {
+    *slowdown = (struct slowdown){.rate = 0};
+    pthread_mutex_init(&slowdown->mutex, NULL);
+}
+
+void slowdown_release(struct slowdown *slowdown)
+{
+    pthread_mutex_destroy(&slowdown->mutex);
+}
+
+/* Pays off what the rate has allowed since the last look. Under the mutex. */
+static void settle(struct slowdown *slowdown, uint64_t now_us)
+{
+    double rate_us = (double)slowdown_limit(slowdown) / 1e6;
+    if (now_us > slowdown->at_us) { /* threads may come with times in another order */
+        slowdown->debt_bytes -= rate_us * (double)(now_us - slowdown->at_us);
+        slowdown->at_us = now_us;
+    }
+    double least = -rate_us * SLOWDOWN_BURST_US;
+    slowdown->debt_bytes = slowdown->debt_bytes < least ? least : slowdown->debt_bytes;
+}
+
+void slowdown_set(struct slowdown *slowdown, uint64_t now_us, uint64_t rate)
+{
+    if (rate == slowdown_limit(slowdown)) {
         return;
     }
-    uint64_t costs_us = (uint64_t)((double)bytes * 1e6 / (double)rate);
-    uint64_t paid = atomic_load_explicit(&slowdown->paid_until_us, memory_order_relaxed), next;
-    do {
-        uint64_t from = now_us > SLOWDOWN_BURST_US ? now_us - SLOWDOWN_BURST_US : 0;
-        next = (paid > from ? paid : from) + costs_us;
-    } while (!atomic_compare_exchange_weak_explicit(&slowdown->paid_until_us, &paid, next,
-                                                    memory_order_relaxed, memory_order_relaxed));
+    pthread_mutex_lock(&slowdown->mutex);
+    settle(slowdown, now_us);
+    atomic_store_explicit(&slowdown->rate, rate, memory_order_relaxed);
+    if (rate == 0) {
+        slowdown->debt_bytes = 0;
+    }
+    pthread_mutex_unlock(&slowdown->mutex);
+}
+
+bool slowdown_allows(struct slowdown *slowdown, uint64_t now_us)
+{
+    if (slowdown_limit(slowdown) == 0) {
+        return true;
+    }
+    pthread_mutex_lock(&slowdown->mutex);
+    settle(slowdown, now_us);
+    bool allows = slowdown->debt_bytes <= 0;
+    pthread_mutex_unlock(&slowdown->mutex);
+    return allows;
+}
+
+void slowdown_pay(struct slowdown *slowdown, uint64_t now_us, uint64_t bytes)
+{
+    if (slowdown_limit(slowdown) == 0) {
+        return;
+    }
+    pthread_mutex_lock(&slowdown->mutex);
+    settle(slowdown, now_us);
+    slowdown->debt_bytes += (double)bytes;
+    pthread_mutex_unlock(&slowdown->mutex);
 }

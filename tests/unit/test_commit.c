@@ -537,6 +537,23 @@ static void too_many_waiting_writes_are_refused(void **state)
     free(waiters);
 }
 
+/* The log is never idle here: there is always a run to write. */
+static void a_write_that_waits_too_long_is_refused_while_the_log_is_busy(void **state)
+{
+    struct attempt busy, holder, waiter;
+    (void)state;
+    begin_put(&busy, "key", "value");
+    admit(&holder, 1, INFLIGHT_BYTES - 4000);
+    ask(&waiter, 1, 60000);
+    assert_false(waiter.answered);
+    store->waiting_first->waiting_since_us -= ENGINE_WAIT_MAX_MS * 1000;
+    assert_true(engine_log_step(store));
+    assert_true(busy.done);
+    assert_true(waiter.answered);
+    assert_err(ERR_BUSY, waiter.err);
+    store_write_abort(holder.write);
+}
+
 static void what_can_never_fit_is_refused_at_once(void **state)
 {
     struct attempt attempt;
@@ -861,6 +878,7 @@ int main(void)
         TEST(after_a_failed_write_nothing_is_written_nor_synced_again),
         TEST(waiting_writes_are_let_in_in_order),
         TEST(too_many_waiting_writes_are_refused),
+        TEST(a_write_that_waits_too_long_is_refused_while_the_log_is_busy),
         TEST(what_can_never_fit_is_refused_at_once),
         TEST(a_full_disk_refuses_puts_and_nothing_else),
         TEST(pinned_values_stay_whatever_happens_to_their_keys),
