@@ -152,6 +152,8 @@ static enum err check(const struct manifest *manifest, const char **ret_wrong)
     if (manifest->store_id == 0 || manifest->epoch == 0 || manifest->number == 0 ||
         manifest->next_file == 0) {
         wrong = "an id or a counter is 0";
+    } else if (manifest->covered_seq > RECORD_SEQ_MAX) {
+        wrong = "the covered number is out of range";
     }
     if (!wrong) {
         wrong = wrong_in_tables(manifest);
@@ -539,6 +541,14 @@ static enum err take_sections(struct bytes run, const struct file_header *header
     return ERR_OK;
 }
 
+/* Counters that were read are taken only where at least half of their range is left: so whoever
+ * goes on counting needn't look for the end. No store comes there by itself. */
+static bool is_used_up(const struct manifest *manifest)
+{
+    return manifest->number > UINT64_MAX / 2 || manifest->next_file > UINT64_MAX / 2 ||
+           manifest->covered_seq > RECORD_SEQ_MAX / 2;
+}
+
 static enum err parse(const uint8_t *data, size_t size, struct manifest *manifest,
                       struct err_detail *detail)
 {
@@ -571,6 +581,9 @@ static enum err parse(const uint8_t *data, size_t size, struct manifest *manifes
     err = check(manifest, &wrong);
     if (err) {
         return err;
+    }
+    if (!wrong && is_used_up(manifest)) {
+        wrong = "a counter is used up";
     }
     if (wrong) {
         err_detail_set(detail, "%s: %s", FILES_MANIFEST, wrong);

@@ -161,8 +161,10 @@ static struct store *store_alloc(const struct store_options *options)
  * -------------------------------------------------------------------------------- */
 
 struct dir_census {
-    bool has_files;    /* segments or tables of ours */
-    uint64_t greatest; /* number of any */
+    bool has_files; /* segments or tables of ours */
+    /* Number of any. One that no store comes to by counting is in nobody's way; to go on from it
+     * would use up the numbers. */
+    uint64_t greatest;
     char example[FILES_NAME_BYTES];
 };
 
@@ -173,7 +175,9 @@ static bool census_each(void *arg, const char *name)
     uint64_t number;
     if (files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST) {
         census->has_files = true;
-        census->greatest = number > census->greatest ? number : census->greatest;
+        if (number > census->greatest && number <= UINT64_MAX / 4) {
+            census->greatest = number;
+        }
         strncpy(census->example, name, sizeof census->example - 1);
     }
     return true;
@@ -509,6 +513,10 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
         err = replay_log(store, &manifest, view, &replayed, detail);
     }
     manifest_release(&manifest);
+    if (err == ERR_OK && replayed.next_seq - 1 > RECORD_SEQ_MAX / 2) {
+        err_detail_set(detail, FILES_MANIFEST ": the numbers of its log are used up");
+        err = ERR_CORRUPT;
+    }
     if (err == ERR_OK) {
         err = begin(store, view, replayed.next_seq, detail);
     }

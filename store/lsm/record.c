@@ -269,7 +269,7 @@ static enum err check_header(const struct record *record)
         return ERR_FORMAT;
     }
     if (record->reserved0 != 0 || record->reserved1 != 0 || record->expiry_ms != 0 ||
-        record->seq == 0) {
+        record->seq == 0 || record->seq > RECORD_SEQ_MAX) {
         return ERR_CORRUPT;
     }
     if (record->key_size == 0 || record->key_size > RECORD_KEY_MAX_BYTES) {

@@ -28,7 +28,8 @@
 #define RECORD_CHUNK_BYTES   UINT64_C(65536) /* of a long value that one checksum covers */
 #define RECORD_KEY_MAX_BYTES 1024u           /* keys have 1 to this many bytes */
 #define RECORD_VALUE_MAX_BYTES \
-    (UINT64_C(1) << 32) /* sanity limit of the format; options are lower */
+    (UINT64_C(1) << 32)                          /* sanity limit of the format; options are lower */
+#define RECORD_SEQ_MAX ((UINT64_C(1) << 48) - 1) /* what a store counts with: commit.h */
 
 enum record_kind {
     RECORD_PUT = 1,
@@ -51,7 +52,7 @@ struct record {
     uint16_t meta_size;  /* bytes */
     uint32_t reserved1;  /* 0 */
     uint64_t value_size; /* bytes */
-    uint64_t seq;        /* sequence number, from 1 */
+    uint64_t seq;        /* sequence number, 1 to RECORD_SEQ_MAX */
     uint64_t expiry_ms;  /* held for later, 0 */
     uint8_t payload[];   /* begins with the key */
 };

@@ -234,7 +234,7 @@ static const char *check_frame_header(const struct frame_header *header, uint64_
         header->reserved1 != 0) {
         return "a frame header with impossible sizes";
     }
-    if (header->first_seq == 0 || header->first_seq > UINT64_MAX - header->count ||
+    if (header->first_seq == 0 || header->first_seq > RECORD_SEQ_MAX + 1 - header->count ||
         header->durable_upto >= header->first_seq) {
         return "a frame header with impossible numbers";
     }

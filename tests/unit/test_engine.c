@@ -381,6 +381,22 @@ static void a_missing_table_is_damage_and_not_an_empty_store(void **state)
     assert_non_null(strstr(detail.text, name));
 }
 
+/* The number after that of this name is 0: opening met an assertion. It is no file of ours, though
+ * named like one, and goes as those do. */
+static void a_stray_file_of_the_greatest_number_is_in_nobodys_way(void **state)
+{
+    static const char *const names[] = {"ffffffffffffffff.log", "7fffffffffffffff.table"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        store_close(store);
+        vfs_mem_put(fs, names[i], "stray", 5);
+        open_store();
+        assert_true(atomic_load(&store->next_file) < 100);
+        assert_false(vfs_mem_exists(fs, names[i]));
+    }
+}
+
 /* --- With threads ----------------------------------------------------------------------------- */
 
 static sem_t sync_entered, sync_may_fail, answered;
@@ -480,6 +496,8 @@ int main(void)
                                         end),
         cmocka_unit_test_setup_teardown(a_missing_table_is_damage_and_not_an_empty_store, begin,
                                         end),
+        cmocka_unit_test_setup_teardown(a_stray_file_of_the_greatest_number_is_in_nobodys_way,
+                                        begin, end),
         cmocka_unit_test(who_waits_for_a_flush_is_told_when_the_log_fails),
     };
 

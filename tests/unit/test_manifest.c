@@ -477,6 +477,19 @@ LIE(next_file_is_taken)
 {
     counters[NEXT_FILE] = 23;
 }
+/* The next one would be 0, and whoever counts on relies on that there is one. */
+LIE(next_file_is_used_up)
+{
+    counters[NEXT_FILE] = UINT64_MAX;
+}
+LIE(covered_number_is_the_last)
+{
+    counters[COVERED_SEQ] = UINT64_MAX;
+}
+LIE(covered_numbers_are_used_up)
+{
+    counters[COVERED_SEQ] = RECORD_SEQ_MAX / 2 + 1;
+}
 LIE(a_table_is_not_covered)
 {
     counters[COVERED_SEQ] = 998;
@@ -607,6 +620,9 @@ static void refuses_one_that_contradicts_itself(void **state)
     static const struct lie lies[] = {
         ROW(epoch_is_zero),
         ROW(next_file_is_taken),
+        ROW(next_file_is_used_up),
+        ROW(covered_number_is_the_last),
+        ROW(covered_numbers_are_used_up),
         ROW(a_table_is_not_covered),
         ROW(two_tables_have_one_number),
         ROW(table_and_segment_have_one_number),

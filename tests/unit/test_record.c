@@ -298,6 +298,8 @@ static void fields_out_of_range_are_damage_even_under_a_good_checksum(void **sta
     assert_err(ERR_CORRUPT, CHECK_WITH(record, reserved1, 1));
     assert_err(ERR_CORRUPT, CHECK_WITH(record, expiry_ms, 1));
     assert_err(ERR_CORRUPT, CHECK_WITH(record, seq, 0));
+    assert_ok(CHECK_WITH(record, seq, RECORD_SEQ_MAX));
+    assert_err(ERR_CORRUPT, CHECK_WITH(record, seq, RECORD_SEQ_MAX + 1));
     assert_err(ERR_CORRUPT, CHECK_WITH(record, key_size, 0));
     assert_err(ERR_CORRUPT, CHECK_WITH(record, key_size, 1025));
     assert_err(ERR_CORRUPT, CHECK_WITH(record, key_size, UINT16_MAX));
