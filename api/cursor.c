@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/base64url.h"
+#include "store/base/bytes.h"
 
 enum { FORMAT = 1, HEAD_BYTES = 5 };
 
@@ -56,6 +57,10 @@ bool cursor_parse(char *text, size_t len, uint16_t limit_max, struct cursor *ret
     }
     cursor.last = span_of(text + HEAD_BYTES, last_len);
     cursor.end = span_of(text + HEAD_BYTES + last_len, end_len);
+    if (end_len > 0 &&
+        bytes_compare(bytes_of(cursor.last.at, last_len), bytes_of(cursor.end.at, end_len)) >= 0) {
+        return false; /* no page goes so far */
+    }
     *ret_cursor = cursor;
     return true;
 }

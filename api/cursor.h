@@ -23,7 +23,7 @@
 struct cursor {
     uint16_t limit;
     struct span last; /* the page after this key is meant; 1 to KEY_BYTES_MAX */
-    struct span end;  /* exclusive; up to KEY_BYTES_MAX, empty: to the last key */
+    struct span end;  /* exclusive, above `last`; up to KEY_BYTES_MAX, empty: to the last key */
 };
 
 #define CURSOR_BYTES_MAX (5 + 2 * KEY_BYTES_MAX)

@@ -25,6 +25,8 @@ static void reads_what_it_writes(void **state)
 
         prng_fill(&prng, last, sizeof last);
         prng_fill(&prng, end, sizeof end);
+        last[0] = (char)(last[0] & 0x7F); /* no page's last key is beyond its end */
+        end[0] = (char)(end[0] | 0x80);
         cursor_format(&cursor, text);
         assert_true(cursor_parse(text, strlen(text), 10000, &again));
         assert_int_equal(again.limit, cursor.limit);
@@ -63,12 +65,28 @@ static void keeps_the_limits(void **state)
     assert_false(cursor_parse(copy, strlen(text), 9999, &cursor));
 }
 
+/* Nobody was given such a cursor; the store was asked for a range upside down. */
+static void takes_no_key_at_or_beyond_the_end(void **state)
+{
+    static const char *const keys[] = {"b", "ba", "c"};
+    char text[CURSOR_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        struct cursor cursor = {.limit = 1, .last = {keys[i], strlen(keys[i])}, .end = {"b", 1}};
+
+        cursor_format(&cursor, text);
+        assert_false(cursor_parse(text, strlen(text), 10000, &cursor));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_what_it_writes),
         cmocka_unit_test(takes_nothing_that_was_cut_off),
         cmocka_unit_test(keeps_the_limits),
+        cmocka_unit_test(takes_no_key_at_or_beyond_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
