@@ -1,6 +1,8 @@
 /*
- * A header section, as any bytes: a line each, the name up to the first colon. What passes is
- * framed in one way only, and its preconditions can be decided.
+ * A header section, as any bytes. The first line is the request's: method, target, version, words
+ * for what only libmicrohttpd can tell (`gap`, `cut`) and for the listener's policy (`local`). Then
+ * a field a line: the name up to the first colon. What passes is framed in one way only, and its
+ * preconditions can be decided.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -28,6 +30,23 @@ static void check_date(struct span text)
     }
 }
 
+/* What was read as one of our tags has that text, and no other. */
+static void check_tag(struct span text)
+{
+    struct span rest = text;
+    char again[ETAG_SIZE];
+    struct etag etag;
+
+    if (!etag_take(&rest, &etag)) {
+        assert(rest.at == text.at && rest.len == text.len);
+    } else if (etag.ours) {
+        size_t len = etag_format(etag.version, again);
+        struct span taken = span_of(text.at + (etag.weak ? 2 : 0), len);
+
+        assert(rest.at == taken.at + len && span_is(taken, again));
+    }
+}
+
 /* False once a list was refused: then nothing is decided. */
 static bool take(struct wire *wire, struct precondition *precondition, struct span name,
                  struct span value)
@@ -35,6 +54,7 @@ static bool take(struct wire *wire, struct precondition *precondition, struct sp
     enum wire_field field = wire_field(wire, name, value);
 
     if (field == WIRE_IF_MATCH) {
+        check_tag(value);
         return precondition_if_match(precondition, value) == PROBLEM_NONE;
     }
     if (field == WIRE_IF_NONE_MATCH) {
@@ -44,18 +64,21 @@ static bool take(struct wire *wire, struct precondition *precondition, struct sp
         check_date(value);
         precondition_modified_since(precondition, value, NOW_S);
     }
+    if (field == WIRE_IF_UNMODIFIED_SINCE) {
+        precondition_unmodified_since(precondition, value, NOW_S);
+    }
     return true;
 }
 
-static void check_framing(const struct wire *wire)
+static void check_framing(const struct wire *wire, const struct wire_line *line)
 {
     const struct wire_value *length = &wire->fields[WIRE_CONTENT_LENGTH];
     const struct wire_value *coding = &wire->fields[WIRE_TRANSFER_ENCODING];
 
     assert(length->count + coding->count <= 1);
     assert(coding->count == 0 || span_is_nocase(coding->first, "chunked"));
-    assert(wire->fields[WIRE_HOST].count == 1);
-    assert(wire->bad_field == NULL);
+    assert(wire->fields[WIRE_HOST].count == 1 || line->http_1_0);
+    assert(wire->bad_field == NULL && !line->section_gap && !line->target_cut);
 }
 
 static void check_decision(const struct precondition *precondition)
@@ -75,31 +98,58 @@ static void check_decision(const struct precondition *precondition)
     }
 }
 
+/* Takes what stands before the first `end` off the text, and that. */
+static struct span take_until(struct span *text, char end)
+{
+    const char *at = text->len == 0 ? NULL : memchr(text->at, end, text->len);
+    struct span taken = span_of(text->at, at == NULL ? text->len : (size_t)(at - text->at));
+    size_t used = taken.len + (at == NULL ? 0 : 1);
+
+    *text = span_of(text->at + used, text->len - used);
+    return taken;
+}
+
+static struct wire_line take_request_line(struct span *text, struct wire_policy *policy)
+{
+    struct span words = take_until(text, '\n');
+    struct wire_line line = {.method = take_until(&words, ' '), .target = take_until(&words, ' ')};
+
+    while (words.len > 0) {
+        struct span word = take_until(&words, ' ');
+
+        line.http_1_0 |= span_is(word, "HTTP/1.0");
+        line.section_gap |= span_is(word, "gap");
+        line.target_cut |= span_is(word, "cut");
+        policy->local_hosts_only |= span_is(word, "local");
+    }
+    return line;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct wire_policy policy = {.target_bytes_max = 8192, .header_bytes_max = 1 << 20};
-    const struct wire_line line = {.method = {"PUT", 3}, .target = {"/kv/a", 5}};
-    const char *at = (const char *)data;
-    const char *end = at + size;
+    static const char *const host_names[] = {"db.example", NULL};
+    struct wire_policy policy = {
+        .target_bytes_max = 256, .header_bytes_max = 1024, .host_names = host_names};
+    struct span text = {(const char *)data, size};
+    struct wire_line line = take_request_line(&text, &policy);
     struct precondition precondition;
+    struct wire_refusal refusal;
     struct wire wire;
     bool decidable = true;
 
     wire_init(&wire);
     precondition_init(&precondition);
-    while (at < end) {
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        const char *line_end = newline == NULL ? end : newline;
-        const char *colon = memchr(at, ':', (size_t)(line_end - at));
-        const char *name_end = colon == NULL ? line_end : colon;
-        const char *value = colon == NULL ? line_end : colon + 1;
+    while (text.len > 0) {
+        struct span value = take_until(&text, '\n');
+        struct span name = take_until(&value, ':');
 
-        decidable &= take(&wire, &precondition, span_of(at, (size_t)(name_end - at)),
-                          span_of(value, (size_t)(line_end - value)));
-        at = line_end + 1;
+        decidable &= take(&wire, &precondition, name, value);
     }
-    if (wire_check(&wire, &line, &policy).problem == PROBLEM_NONE) {
-        check_framing(&wire);
+    refusal = wire_check(&wire, &line, &policy);
+    if (refusal.problem == PROBLEM_NONE) {
+        check_framing(&wire, &line);
+    } else {
+        assert(problem_kind(refusal.problem)->status >= 400);
     }
     if (decidable) {
         check_decision(&precondition);

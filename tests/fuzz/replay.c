@@ -2,7 +2,9 @@
  * replay.c - main() for fuzz targets in builds without libFuzzer: runs every example of the
  * corpus, and mutations of it: truncated, with bits flipped, bytes replaced, parts repeated.
  *
- * usage: fuzz_NAME DIRECTORY|FILE...      VARVE_TEST_SEED repeats a run
+ * usage: fuzz_NAME [--only] DIRECTORY|FILE...      VARVE_TEST_SEED repeats a run
+ *
+ * With --only there are no mutations: what the examples alone reach.
  */
 #include <dirent.h>
 #include <stdint.h>
@@ -16,9 +18,14 @@
 /* What a fuzz target defines; returns 0. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MUTATIONS = 300, INPUT_BYTES = 1 << 20 };
+enum {
+    MUTATIONS = 300,         /* of an example… */
+    MUTATIONS_IN_ALL = 6000, /* …fewer where there are many */
+    INPUT_BYTES = 1 << 20,
+};
 
 static size_t inputs;
+static int mutations = MUTATIONS;
 
 /* Each input gets memory of exactly its size, so that AddressSanitizer sees a read beyond it. */
 static void try(const uint8_t *data, size_t size)
@@ -83,7 +90,7 @@ static void replay_file(const char *path)
     (void)fclose(file);
     prng_init(&prng, test_seed());
     try(data, size);
-    for (int i = 0; i < MUTATIONS; i++) {
+    for (int i = 0; i < mutations; i++) {
         memcpy(mutant, data, size);
         try(mutant, mutate(mutant, size, &prng));
     }
@@ -110,6 +117,9 @@ static void replay(const char *path)
         perror(path);
         exit(1);
     }
+    if (count > 0 && mutations > MUTATIONS_IN_ALL / count) {
+        mutations = MUTATIONS_IN_ALL / count;
+    }
     for (int i = 0; i < count; i++) {
         (void)snprintf(child, sizeof(child), "%s/%s", path, entries[i]->d_name);
         free(entries[i]);
@@ -120,7 +130,10 @@ static void replay(const char *path)
 
 int main(int argc, char *argv[])
 {
-    for (int i = 1; i < argc; i++)
+    bool only = argc > 1 && strcmp(argv[1], "--only") == 0;
+
+    mutations = only ? 0 : MUTATIONS;
+    for (int i = only ? 2 : 1; i < argc; i++)
         replay(argv[i]);
     printf("%zu inputs\n", inputs);
     if (inputs == 0) {
