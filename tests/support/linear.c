@@ -181,63 +181,53 @@ static unsigned connected(const struct linear_history *history, unsigned key)
 
 /* --- Making the history of a fault short --- */
 
-/* What was known when operation `last` ended: later calls are left out, later answers unknown. */
+/* Leaves out what was called after operation `last` had ended; what ended later needn't happen. */
 static size_t cut(const struct linear_op *ops, size_t n, size_t last, struct linear_op *ret_ops)
 {
     size_t n_left = 0;
     for (size_t i = 0; i < n; i++) {
-        struct linear_op op = ops[i];
-        if (op.call > ops[last].end) {
-            continue;
-        }
-        if (op.end > ops[last].end && op.end != LINEAR_NEVER) {
-            op.end = LINEAR_NEVER;
-            op.outcome = LINEAR_MAYBE;
-            for (size_t j = 0; j < op.n_steps; j++) {
-                op.steps[j].met = LINEAR_NOT_TOLD;
-                op.steps[j].met_value = 0;
-                op.steps[j].met_tag = op.steps[j].made_tag = 0;
+        if (ops[i].call < ops[last].end) {
+            ret_ops[n_left] = ops[i];
+            if (ops[i].end > ops[last].end) {
+                ret_ops[n_left].end = LINEAR_NEVER;
             }
-        }
-        if (op.outcome != LINEAR_MAYBE || changes_anything(&op)) {
-            ret_ops[n_left++] = op;
+            n_left++;
         }
     }
     return n_left;
 }
 
 /* Leaves out, one after the other, whatever changed nothing and isn't needed for the fault. */
-static size_t drop_idle(struct linear_op *ops, size_t n, struct linear_fault *fault)
+static size_t drop_idle(struct linear_op *ops, size_t n, const struct linear_tags *tags,
+                        size_t *stuck)
 {
     struct linear_op *fewer = test_alloc(n * sizeof *fewer);
     for (size_t i = n; i-- > 0;) {
-        struct linear_fault its;
+        size_t its_stuck;
         if (changes_anything(&ops[i])) {
             continue;
         }
         memcpy(fewer, ops, i * sizeof *ops);
         memcpy(fewer + i, ops + i + 1, (n - i - 1) * sizeof *ops);
-        if (linear_search(fewer, n - 1, &its) == LINEAR_BAD) {
+        if (linear_search(fewer, n - 1, tags, &its_stuck) == LINEAR_BAD) {
             n--;
             memcpy(ops, fewer, n * sizeof *ops);
-            *fault = its;
+            *stuck = its_stuck;
         }
     }
     free(fewer);
     return n;
 }
 
-static char *report(const struct linear_op *ops, size_t n, struct linear_fault fault)
+static char *report(const struct linear_op *ops, size_t n, const struct linear_tags *tags,
+                    size_t stuck)
 {
     struct linear_op *few = test_alloc(n * sizeof *few);
-    struct linear_fault cut_fault = fault;
-    size_t n_few = cut(ops, n, fault.op, few);
-    if (fault.other != SIZE_MAX || linear_search(few, n_few, &cut_fault) != LINEAR_BAD) {
-        free(few);
-        return linear_report(ops, n, &fault);
-    }
-    n_few = drop_idle(few, n_few, &cut_fault);
-    char *text = linear_report(few, n_few, &cut_fault);
+    size_t n_few = cut(ops, n, stuck, few);
+    enum linear_verdict verdict = linear_search(few, n_few, tags, &stuck);
+    assert(verdict == LINEAR_BAD);
+    n_few = drop_idle(few, n_few, tags, &stuck);
+    char *text = linear_report(few, n_few, &(struct linear_fault){.op = stuck, .other = SIZE_MAX});
     free(few);
     return text;
 }
@@ -245,35 +235,51 @@ static char *report(const struct linear_op *ops, size_t n, struct linear_fault f
 /* --- Checking --- */
 
 static enum linear_verdict check_keys(const struct linear_history *history, unsigned keys,
-                                      char **ret_report)
+                                      const struct linear_tags *tags, char **ret_report)
 {
     size_t n;
-    struct linear_fault fault = {.op = SIZE_MAX, .other = SIZE_MAX};
+    size_t stuck;
     struct linear_op *ops = select_ops(history, keys, &n);
-    enum linear_verdict verdict = linear_search(ops, n, &fault);
+    enum linear_verdict verdict = linear_search(ops, n, tags, &stuck);
     if (verdict == LINEAR_BAD) {
-        *ret_report = report(ops, n, fault);
+        *ret_report = report(ops, n, tags, stuck);
     } else if (verdict == LINEAR_TOO_HARD) {
-        *ret_report = linear_report(ops, n, &fault);
+        *ret_report =
+            linear_report(ops, n, &(struct linear_fault){.op = SIZE_MAX, .other = SIZE_MAX});
     }
     free(ops);
     return verdict;
 }
 
+/* The two operations whose answers contradict each other. */
+static char *report_contradiction(const struct linear_history *history,
+                                  const struct linear_fault *fault)
+{
+    struct linear_op two[] = {history->ops[fault->other], history->ops[fault->op]};
+    return linear_report(two, 2, &(struct linear_fault){.op = 1, .other = 0});
+}
+
 enum linear_verdict linear_check(const struct linear_history *history, char **ret_report)
 {
     enum linear_verdict verdict = LINEAR_GOOD;
+    struct linear_fault fault;
+    struct linear_tags *tags = linear_tags_new(history->ops, history->n_ops, &fault);
     *ret_report = NULL;
+    if (tags == NULL) {
+        *ret_report = report_contradiction(history, &fault);
+        return LINEAR_BAD;
+    }
     for (unsigned key = 0; key < LINEAR_KEYS_MAX && verdict == LINEAR_GOOD; key++) {
-        verdict = check_keys(history, 1u << key, ret_report);
+        verdict = check_keys(history, 1u << key, tags, ret_report);
     }
     for (unsigned key = 0; key < LINEAR_KEYS_MAX && verdict == LINEAR_GOOD; key++) {
         unsigned keys = connected(history, key);
         /* Each set once, at its first key; sets of one key were checked above. */
         if (keys > 1u << key && (keys & ((1u << key) - 1)) == 0) {
-            verdict = check_keys(history, keys, ret_report);
+            verdict = check_keys(history, keys, tags, ret_report);
         }
     }
+    linear_tags_free(tags);
     return verdict;
 }
 

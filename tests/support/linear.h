@@ -34,7 +34,7 @@ enum {
     LINEAR_KEYS_MAX = 8,   /* of a history, numbered from 0 */
     LINEAR_STEPS_MAX = 8,  /* of an operation, each on another key */
     LINEAR_OPEN_MAX = 64,  /* operations under way at one moment, those that never end included */
-    LINEAR_FREE_TAGS = 16, /* tags on the same keys that nobody was told with the value */
+    LINEAR_FREE_TAGS = 32, /* tags on the same keys that nobody was told with the value */
 };
 
 enum linear_effect { LINEAR_READ, LINEAR_PUT, LINEAR_DELETE };
@@ -123,7 +123,7 @@ enum linear_verdict {
     LINEAR_TOO_HARD, /* LINEAR_CONFIGURATIONS_MAX were looked at, and neither was shown */
 };
 
-enum { LINEAR_CONFIGURATIONS_MAX = 1 << 19 }; /* of 64 bytes each */
+enum { LINEAR_CONFIGURATIONS_MAX = 1 << 19 }; /* of 96 bytes each */
 
 /* Checks each key by itself, and then all keys together that operations connect. *ret_report is for
  * free(): NULL for LINEAR_GOOD; else a text with the operations on the offending keys up to the

@@ -74,7 +74,7 @@ static void print_op(FILE *into, const struct linear_op *op)
         }
     }
     if (op->outcome == LINEAR_MAYBE) {
-        fputs(": no answer yet", into);
+        fputs(": no answer", into);
     }
 }
 

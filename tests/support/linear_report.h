@@ -8,7 +8,7 @@
 #ifndef VARVE_TESTS_SUPPORT_LINEAR_REPORT_H
 #define VARVE_TESTS_SUPPORT_LINEAR_REPORT_H
 
-#include "tests/support/linear_search.h"
+#include "tests/support/linear_tags.h"
 
 /* The operations in order of their calls, with marks where the fault is (op SIZE_MAX: nowhere). */
 char *linear_report(const struct linear_op *ops, size_t n_ops, const struct linear_fault *fault);

@@ -23,20 +23,11 @@ struct event {
     size_t first_open, n_open; /* of an end: who is under way, in search.open */
 };
 
-struct tag {
-    uint64_t text;
-    uint32_t value;   /* whose it is, as far as any answer tells */
-    size_t told_by;   /* that answer */
-    size_t free_slot; /* in configuration.owner, of a tag that no answer explains */
-};
-
 struct search {
-    struct linear_op *ops; /* their tags are places in `tags`, from 1 */
+    struct linear_op *ops; /* whose tags are places in `tags` */
     size_t n_ops;
-    struct tag *tags;
-    size_t n_tags;
-    size_t *tag_of; /* value → place in `tags`, as far as told */
-    uint32_t n_values;
+    const struct linear_tags *tags;
+    size_t *free_slots; /* in configuration.owner, of the tags here that no answer explains */
 
     struct event *events;
     size_t n_events;
@@ -51,80 +42,27 @@ struct search {
     uint64_t furthest;
 };
 
-/* --- Tags --- */
-
-static size_t find_tag(struct search *search, uint64_t text)
+/* Replaces tags by their places, and gives a slot to those that the search is to explain. */
+static void place_tags(struct search *search)
 {
-    if (text == 0) {
-        return 0;
-    }
-    for (size_t i = 1; i <= search->n_tags; i++) {
-        if (search->tags[i].text == text) {
-            return i;
-        }
-    }
-    search->n_tags++;
-    search->tags[search->n_tags].text = text;
-    return search->n_tags;
-}
-
-/* An answer says that the value has the tag. False: another answer says something else. */
-static bool learn_tag(struct search *search, size_t op, uint32_t value, size_t place,
-                      struct linear_fault *fault)
-{
-    if (value == 0 || place == 0) {
-        return true;
-    }
-    struct tag *tag = &search->tags[place];
-    size_t known = search->tag_of[value];
-    if ((tag->value != 0 && tag->value != value) || (known != 0 && known != place)) {
-        size_t other = tag->value != 0 ? tag->told_by : search->tags[known].told_by;
-        *fault = (struct linear_fault){.op = op, .other = other};
-        return false;
-    }
-    if (tag->value == 0) {
-        tag->value = value;
-        tag->told_by = op;
-        search->tag_of[value] = place;
-    }
-    return true;
-}
-
-/* Replaces tags by their places, and learns from all answers whose they are. */
-static bool learn_tags(struct search *search, struct linear_fault *fault)
-{
-    size_t n_steps = 0;
-    for (size_t i = 0; i < search->n_ops; i++) {
-        for (size_t j = 0; j < search->ops[i].n_steps; j++) {
-            const struct linear_step *step = &search->ops[i].steps[j];
-            assert(step->key < LINEAR_KEYS_MAX && step->value <= UINT16_MAX);
-            uint32_t value = step->value > step->met_value ? step->value : step->met_value;
-            search->n_values = value >= search->n_values ? value + 1 : search->n_values;
-            n_steps++;
-        }
-    }
-    search->tags = test_alloc((3 * n_steps + 1) * sizeof *search->tags);
-    search->tag_of = test_alloc(search->n_values * sizeof *search->tag_of);
+    bool *has_slot = test_alloc((search->tags->n_tags + 1) * sizeof *has_slot);
+    size_t n_free = 0;
+    search->free_slots = test_alloc((search->tags->n_tags + 1) * sizeof *search->free_slots);
     for (size_t i = 0; i < search->n_ops; i++) {
         for (size_t j = 0; j < search->ops[i].n_steps; j++) {
             struct linear_step *step = &search->ops[i].steps[j];
-            step->tag = find_tag(search, step->tag);
-            step->met_tag = find_tag(search, step->met_tag);
-            step->made_tag = find_tag(search, step->made_tag);
-            if (!learn_tag(search, i, step->value, step->made_tag, fault) ||
-                !learn_tag(search, i, step->met_value, step->met_tag, fault)) {
-                return false;
+            assert(step->key < LINEAR_KEYS_MAX && step->value <= UINT16_MAX);
+            step->tag = linear_tags_find(search->tags, step->tag);
+            step->met_tag = linear_tags_find(search->tags, step->met_tag);
+            size_t place = step->met_tag;
+            if (place != 0 && search->tags->tags[place].value == 0 && !has_slot[place]) {
+                assert(n_free < LINEAR_FREE_TAGS && "too many tags that no answer explains");
+                search->free_slots[place] = n_free++;
+                has_slot[place] = true;
             }
         }
     }
-    size_t n_free = 0;
-    for (size_t i = 1; i <= search->n_tags; i++) {
-        if (search->tags[i].value == 0) {
-            assert(n_free < LINEAR_FREE_TAGS && "too many tags that no answer explains");
-            search->tags[i].free_slot = n_free++;
-        }
-    }
-    return true;
+    free(has_slot);
 }
 
 /* --- Moments --- */
@@ -187,33 +125,35 @@ static uint64_t slot_bit(const struct search *search, size_t op)
 
 enum fit { NO, YES, COULD /* if that is whose the tag is */ };
 
-static enum fit has_tag(const struct search *search, const struct configuration *c, uint16_t value,
+static enum fit has_tag(const struct search *search, const struct configuration *c, unsigned key,
                         uint64_t place)
 {
-    const struct tag *tag = &search->tags[place];
-    if (value == 0) {
+    const struct linear_tag *tag = &search->tags->tags[place];
+    uint16_t held = c->holds[key];
+    if (held == 0 || place == 0 || tag->key != key) {
         return NO;
     }
     if (tag->value != 0) {
-        return tag->value == value ? YES : NO;
+        return tag->value == held ? YES : NO;
     }
-    if (c->owner[tag->free_slot] != 0) {
-        return c->owner[tag->free_slot] == value ? YES : NO;
+    uint16_t owner = c->owner[search->free_slots[place]];
+    if (owner != 0) {
+        return owner == held ? YES : NO;
     }
-    bool has_another = search->tag_of[value] != 0;
+    bool has_another = search->tags->of_value[held] != 0;
     for (size_t i = 0; i < LINEAR_FREE_TAGS; i++) {
-        has_another = has_another || c->owner[i] == value;
+        has_another = has_another || c->owner[i] == held;
     }
     return has_another ? NO : COULD;
 }
 
 /* The same, and if it could be, it is from now on. */
-static bool take_tag(const struct search *search, struct configuration *c, uint16_t value,
+static bool take_tag(const struct search *search, struct configuration *c, unsigned key,
                      uint64_t place)
 {
-    enum fit fit = has_tag(search, c, value, place);
+    enum fit fit = has_tag(search, c, key, place);
     if (fit == COULD) {
-        c->owner[search->tags[place].free_slot] = value;
+        c->owner[search->free_slots[place]] = c->holds[key];
     }
     return fit != NO;
 }
@@ -229,7 +169,7 @@ static bool met_fits(const struct search *search, struct configuration *c,
         (step->met_value != 0 && step->met_value != held)) {
         return false;
     }
-    return step->met_tag == 0 || take_tag(search, c, held, step->met_tag);
+    return step->met_tag == 0 || take_tag(search, c, step->key, step->met_tag);
 }
 
 static enum fit holds_condition(const struct search *search, const struct configuration *c,
@@ -244,7 +184,7 @@ static enum fit holds_condition(const struct search *search, const struct config
     case LINEAR_IF_PRESENT:
         return held != 0 ? YES : NO;
     case LINEAR_IF_MATCH:
-        return has_tag(search, c, held, step->tag);
+        return has_tag(search, c, step->key, step->tag);
     }
     abort();
 }
@@ -262,9 +202,8 @@ static bool happen(const struct search *search, struct configuration *c, const s
     }
     for (size_t i = 0; i < op->n_steps; i++) {
         const struct linear_step *step = &op->steps[i];
-        if (step->condition == LINEAR_IF_MATCH
-                ? !take_tag(search, c, c->holds[step->key], step->tag)
-                : holds_condition(search, c, step) != YES) {
+        if (step->condition == LINEAR_IF_MATCH ? !take_tag(search, c, step->key, step->tag)
+                                               : holds_condition(search, c, step) != YES) {
             return false;
         }
     }
@@ -405,7 +344,7 @@ static bool look_at(struct search *search, const struct configuration *c)
     return try_next(search, c, event->op);
 }
 
-static enum linear_verdict explain(struct search *search, struct linear_fault *ret_fault)
+static enum linear_verdict explain(struct search *search, size_t *ret_stuck)
 {
     struct configuration c = {0};
     bool unexplained = keep(search, &c);
@@ -419,25 +358,21 @@ static enum linear_verdict explain(struct search *search, struct linear_fault *r
     if (!unexplained) {
         return LINEAR_GOOD;
     }
-    *ret_fault =
-        (struct linear_fault){.op = search->events[search->furthest].op, .other = SIZE_MAX};
+    *ret_stuck = search->events[search->furthest].op;
     return LINEAR_BAD;
 }
 
 enum linear_verdict linear_search(const struct linear_op *ops, size_t n_ops,
-                                  struct linear_fault *ret_fault)
+                                  const struct linear_tags *tags, size_t *ret_stuck)
 {
-    struct search search = {.ops = test_alloc(n_ops * sizeof *ops), .n_ops = n_ops};
-    enum linear_verdict verdict = LINEAR_BAD;
+    struct search search = {.ops = test_alloc(n_ops * sizeof *ops), .n_ops = n_ops, .tags = tags};
     memcpy(search.ops, ops, n_ops * sizeof *ops);
-    if (learn_tags(&search, ret_fault)) {
-        list_events(&search);
-        give_slots(&search);
-        verdict = explain(&search, ret_fault);
-    }
+    place_tags(&search);
+    list_events(&search);
+    give_slots(&search);
+    enum linear_verdict verdict = explain(&search, ret_stuck);
     free(search.ops);
-    free(search.tags);
-    free(search.tag_of);
+    free(search.free_slots);
     free(search.events);
     free(search.slots);
     free(search.open);

@@ -7,24 +7,18 @@
  * has a place already. None is looked at twice.
  *
  * Threads:   any thread; nothing is shared.
- * Ownership: the operations are borrowed.
+ * Ownership: operations and tags are borrowed.
  * Errors:    more than LINEAR_OPEN_MAX operations under way or LINEAR_FREE_TAGS unexplained tags
  *            end the program: the history is not one for this search.
  */
 #ifndef VARVE_TESTS_SUPPORT_LINEAR_SEARCH_H
 #define VARVE_TESTS_SUPPORT_LINEAR_SEARCH_H
 
-#include "tests/support/linear.h"
+#include "tests/support/linear_tags.h"
 
-/* Why a history is bad. */
-struct linear_fault {
-    size_t op;    /* the first whose answer no order explains… */
-    size_t other; /* …because of this one, where two say different things of one tag or value;
-                   * else SIZE_MAX */
-};
-
-/* *ret_fault is set for LINEAR_BAD. */
+/* `tags` is what the whole history tells, of which these operations may be a part. *ret_stuck is
+ * set for LINEAR_BAD: the first operation whose answer no order explains. */
 enum linear_verdict linear_search(const struct linear_op *ops, size_t n_ops,
-                                  struct linear_fault *ret_fault);
+                                  const struct linear_tags *tags, size_t *ret_stuck);
 
 #endif
