@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,13 +35,12 @@ struct crowd {
     struct crowd_plan plan;
     struct linear_history *history;
     struct worker workers[CROWD_CLIENTS_MAX + 1]; /* the last is the test's thread */
-    unsigned lives;
+    _Atomic uint64_t epoch;                       /* of all tags; 0: none was told yet */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     uint64_t sent;
     unsigned ended;
-    uint64_t epoch; /* of all tags */
     uint64_t tags[LINEAR_KEYS_MAX][TAGS_KEPT];
     char violation[1024];
 };
@@ -94,11 +94,9 @@ static uint64_t read_tag(struct crowd *crowd, unsigned key, const char *text)
         !store_version_parse(bytes_of(text + 1, size - 2), &version)) {
         return 0;
     }
-    pthread_mutex_lock(&crowd->lock);
-    crowd->epoch = crowd->epoch == 0 ? version.epoch : crowd->epoch;
-    bool ours = crowd->epoch == version.epoch;
-    pthread_mutex_unlock(&crowd->lock);
-    if (!ours) {
+    uint64_t none = 0;
+    if (!atomic_compare_exchange_strong(&crowd->epoch, &none, version.epoch) &&
+        none != version.epoch) {
         return 0;
     }
     remember_tag(crowd, key, version.number);
@@ -120,7 +118,7 @@ static void write_field(const struct crowd *crowd, const char *name, uint64_t ta
                         char ret_field[FIELD_BYTES])
 {
     char text[STORE_VERSION_TEXT_BYTES];
-    (void)store_version_format((struct store_version){crowd->epoch, tag}, text);
+    (void)store_version_format((struct store_version){atomic_load(&crowd->epoch), tag}, text);
     (void)snprintf(ret_field, FIELD_BYTES, "%s: \"%s\"", name, text);
 }
 

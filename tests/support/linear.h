@@ -123,7 +123,7 @@ enum linear_verdict {
     LINEAR_TOO_HARD, /* LINEAR_CONFIGURATIONS_MAX were looked at, and neither was shown */
 };
 
-enum { LINEAR_CONFIGURATIONS_MAX = 1 << 19 }; /* of 96 bytes each */
+enum { LINEAR_CONFIGURATIONS_MAX = 1 << 17 }; /* of 96 bytes each */
 
 /* Checks each key by itself, and then all keys together that operations connect. *ret_report is for
  * free(): NULL for LINEAR_GOOD; else a text with the operations on the offending keys up to the

@@ -8,12 +8,16 @@
 #include "tests/support/linear.h"
 #include "tests/support/random.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SMALL_HISTORIES = 3000, LARGE_HISTORIES = 10 };
+#else
+enum { SMALL_HISTORIES = 20000, LARGE_HISTORIES = 60 };
+#endif
+
 enum {
-    SMALL_HISTORIES = 20000,
     SMALL_OPS = 6,
     SMALL_KEYS = 2,
     SMALL_VALUES = SMALL_OPS * SMALL_KEYS,
-    LARGE_HISTORIES = 60,
     LARGE_OPS = 400,
     LARGE_KEYS = 4,
     CLIENTS = 6,
