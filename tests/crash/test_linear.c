@@ -11,9 +11,16 @@
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
 
-static const char *const arguments[] = {
-    "--memtable-bytes", "64KiB", "--max-value-bytes", "16KiB", "--max-inflight-bytes",
-    "512KiB",           NULL};
+/* More threads than cores, so that they stop each other in the middle of a request. */
+static const char *const arguments[] = {"--threads",
+                                        "8",
+                                        "--memtable-bytes",
+                                        "64KiB",
+                                        "--max-value-bytes",
+                                        "16KiB",
+                                        "--max-inflight-bytes",
+                                        "512KiB",
+                                        NULL};
 
 /* How the lives of a history's servers end: k killed, t told to stop. */
 static const struct shape {
