@@ -28,10 +28,15 @@ struct vfs_dir;  /* an open directory; each implementation has its own */
 struct vfs_file; /* an open file */
 
 enum vfs_open_mode {
-    VFS_READ,   /* must exist; ERR_NOT_FOUND otherwise */
-    VFS_WRITE,  /* must exist; read and write */
-    VFS_CREATE, /* must not exist (ERR_EXISTS); read and write, empty, mode 0600 */
+    VFS_READ,        /* must exist; ERR_NOT_FOUND otherwise */
+    VFS_READ_DIRECT, /* likewise; reads ask the disk, past the page cache, where they can */
+    VFS_WRITE,       /* must exist; read and write */
+    VFS_CREATE,      /* must not exist (ERR_EXISTS); read and write, empty, mode 0600 */
 };
+
+/* Offset, size and memory of a direct read should be multiples of this; from the first one on that
+ * isn't, or where the file system has no such reads, they are ordinary ones. */
+#define VFS_DIRECT_ALIGN 4096u
 
 enum vfs_advice {
     VFS_ADVICE_SEQUENTIAL, /* read once, in order */
@@ -77,6 +82,7 @@ struct vfs {
     enum err (*reserve)(struct vfs_file *file, uint64_t size_bytes);
     /* fdatasync. Never call it again after it failed: the kernel may have dropped the pages. */
     enum err (*sync)(struct vfs_file *file);
+    /* Nothing happens while reads are direct: what others have in the page cache stays there. */
     enum err (*advise)(struct vfs_file *file, uint64_t offset, uint64_t size_bytes,
                        enum vfs_advice advice);
     /* Maps the first `size` (> 0) bytes read-only, for random access; the file holds as many. A

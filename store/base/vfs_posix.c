@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct posix_dir {
 struct posix_file {
     struct vfs_file base;
     int fd;
+    _Atomic bool direct; /* opened with O_DIRECT, which still holds */
 };
 
 static int dir_fd(const struct vfs_dir *dir)
@@ -211,12 +213,24 @@ static int flags_of(enum vfs_open_mode mode)
     switch (mode) {
     case VFS_READ:
         return O_RDONLY;
+    case VFS_READ_DIRECT:
+        return O_RDONLY | O_DIRECT;
     case VFS_WRITE:
         return O_RDWR;
     case VFS_CREATE:
         return O_RDWR | O_CREAT | O_EXCL;
     }
     abort();
+}
+
+static int open_at(const struct vfs_dir *dir, const char *name, int flags)
+{
+    int fd;
+
+    do {
+        fd = openat(dir_fd(dir), name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
 }
 
 static enum err posix_open(struct vfs_dir *dir, const char *name, enum vfs_open_mode mode,
@@ -230,9 +244,12 @@ static enum err posix_open(struct vfs_dir *dir, const char *name, enum vfs_open_
         return ERR_NO_MEMORY;
     }
     file->base.vfs = dir->vfs;
-    do {
-        file->fd = openat(dir_fd(dir), name, flags_of(mode) | O_CLOEXEC | O_NOFOLLOW, 0600);
-    } while (file->fd < 0 && errno == EINTR);
+    file->direct = mode == VFS_READ_DIRECT;
+    file->fd = open_at(dir, name, flags_of(mode));
+    if (file->fd < 0 && file->direct && errno == EINVAL) {
+        file->direct = false; /* tmpfs, for one, has no such reads */
+        file->fd = open_at(dir, name, flags_of(VFS_READ));
+    }
     if (file->fd < 0) {
         enum err err = err_of_named_errno();
         free(file);
@@ -259,6 +276,23 @@ static enum err posix_size(struct vfs_file *file, uint64_t *ret_size_bytes)
     return ERR_OK;
 }
 
+/* A direct read was refused with EINVAL. True: it may be tried again, as an ordinary one. */
+static bool leave_direct(struct posix_file *file)
+{
+    if (!file->direct) {
+        return false;
+    }
+    file->direct = false;
+    return fcntl(file->fd, F_SETFL, 0) == 0;
+}
+
+static bool is_at_end(struct vfs_file *file, uint64_t offset)
+{
+    uint64_t size;
+
+    return posix_size(file, &size) == ERR_OK && offset >= size;
+}
+
 static enum err posix_read(struct vfs_file *file, uint64_t offset, void *into, size_t size,
                            size_t *ret_read)
 {
@@ -271,6 +305,14 @@ static enum err posix_read(struct vfs_file *file, uint64_t offset, void *into, s
         }
         if (n > 0) {
             done += (size_t)n;
+        } else if (errno == EINVAL && ((struct posix_file *)file)->direct) {
+            /* A file may end where no direct read begins. */
+            if (is_at_end(file, offset + done)) {
+                break;
+            }
+            if (!leave_direct((struct posix_file *)file)) {
+                return err_of_errno();
+            }
         } else if (errno != EINTR) {
             return err_of_errno();
         }
@@ -375,6 +417,9 @@ static enum err posix_sync(struct vfs_file *file)
 static enum err posix_advise(struct vfs_file *file, uint64_t offset, uint64_t size_bytes,
                              enum vfs_advice advice)
 {
+    if (((struct posix_file *)file)->direct) {
+        return ERR_OK; /* what is in the page cache isn't ours */
+    }
     int number = advice == VFS_ADVICE_SEQUENTIAL ? POSIX_FADV_SEQUENTIAL : POSIX_FADV_DONTNEED;
     int failed = posix_fadvise(file_fd(file), to_off(offset), to_off(size_bytes), number);
 

@@ -287,7 +287,7 @@ static enum err op_open(struct vfs_dir *dir, const char *name, enum vfs_open_mod
         file->base.vfs = dir->vfs;
         file->file = mem_file_ref(mem_dir_find(names, name));
         mem_file_use(file->file);
-        file->writable = mode != VFS_READ;
+        file->writable = mode == VFS_WRITE || mode == VFS_CREATE;
         memcpy(file->name, name, strlen(name) + 1);
         fs->n_open++;
         *ret_file = &file->base;

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -320,6 +321,67 @@ static void a_failed_sync_is_not_tried_again(void **state)
     vfs_close(file);
 }
 
+/* Pages of the file that are in the page cache. */
+static size_t cached_pages(const char *path, size_t n_pages)
+{
+    unsigned char resident[64];
+    size_t n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *map = mmap(NULL, n_pages * 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+    assert_true(map != MAP_FAILED && n_pages <= sizeof resident);
+    assert_int_equal(mincore(map, n_pages * 4096, resident), 0);
+    for (size_t i = 0; i < n_pages; i++) {
+        n += resident[i] & 1;
+    }
+    munmap(map, n_pages * 4096);
+    close(fd);
+    return n;
+}
+
+static void read_directly(const char *name, size_t size)
+{
+    static _Alignas(VFS_DIRECT_ALIGN) uint8_t bytes[64 * 4096];
+    struct vfs_file *file;
+    size_t n;
+
+    assert_ok(vfs_open(contract_dir, name, VFS_READ_DIRECT, &file));
+    vfs_advise(file, 0, size, VFS_ADVICE_SEQUENTIAL);
+    assert_ok(vfs_read(file, 0, bytes, size, &n));
+    assert_int_equal(n, size);
+    vfs_advise(file, 0, size, VFS_ADVICE_DONTNEED);
+    vfs_close(file);
+}
+
+static void direct_reads_leave_the_page_cache_as_it_is(void **state)
+{
+    enum { PAGES = 8, SIZE = PAGES * 4096 };
+    static uint8_t bytes[SIZE];
+    struct vfs_file *file = contract_create("a");
+    char path[PATH_BYTES];
+
+    (void)state;
+    path_of("a", path);
+    assert_ok(contract_write(file, 0, bytes, SIZE));
+    assert_ok(vfs_sync(file));
+    int probe = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (probe < 0) {
+        vfs_close(file);
+        print_message("no direct reads in %s\n", temp);
+        skip();
+    }
+    close(probe);
+    assert_int_equal(cached_pages(path, PAGES), PAGES);
+    read_directly("a", SIZE);
+    assert_int_equal(cached_pages(path, PAGES), PAGES);
+    vfs_advise(file, 0, SIZE, VFS_ADVICE_DONTNEED);
+    if (cached_pages(path, PAGES) == 0) { /* it is only advice */
+        read_directly("a", SIZE);
+        assert_int_equal(cached_pages(path, PAGES), 0);
+    }
+    vfs_close(file);
+}
+
 static void what_is_reserved_has_blocks(void **state)
 {
     struct vfs_file *file = contract_create("a");
@@ -359,6 +421,7 @@ int main(void)
         TEST(no_parts_are_no_call),
         TEST(errors_are_told_apart_and_leave_errno),
         TEST(a_failed_sync_is_not_tried_again),
+        TEST(direct_reads_leave_the_page_cache_as_it_is),
         TEST(what_is_reserved_has_blocks),
         TEST(reserving_writes_zeros_where_the_file_system_cannot),
     };

@@ -136,6 +136,44 @@ void create_wants_a_new_name_and_the_others_an_old_one(void **state)
     vfs_close(file);
 }
 
+void direct_reads_read_the_same_whatever_their_bounds(void **state)
+{
+    enum { SIZE = 3 * VFS_DIRECT_ALIGN + 123 };
+    static _Alignas(VFS_DIRECT_ALIGN) uint8_t written[SIZE], read[SIZE + VFS_DIRECT_ALIGN];
+    static const struct {
+        size_t offset, size;
+    } bounds[] = {
+        {0, VFS_DIRECT_ALIGN},
+        {VFS_DIRECT_ALIGN, 3 * VFS_DIRECT_ALIGN}, /* beyond the end */
+        {4 * VFS_DIRECT_ALIGN, VFS_DIRECT_ALIGN}, /* behind it */
+        {0, SIZE},
+        {17, 5000},
+        {SIZE - 3, 10},
+        {SIZE, 10},
+    };
+    struct vfs_file *file = contract_create("a");
+
+    (void)state;
+    assert_err(ERR_NOT_FOUND, vfs_open(contract_dir, "b", VFS_READ_DIRECT, &file));
+    for (size_t i = 0; i < SIZE; i++) {
+        written[i] = (uint8_t)(i * 7 + i / 256);
+    }
+    assert_ok(contract_write(file, 0, written, SIZE));
+    vfs_close(file);
+    assert_ok(vfs_open(contract_dir, "a", VFS_READ_DIRECT, &file));
+    assert_err(ERR_IO, contract_write(file, 0, "y", 1));
+    for (size_t i = 0; i < COUNT_OF(bounds); i++) {
+        size_t left = bounds[i].offset < SIZE ? SIZE - bounds[i].offset : 0;
+        size_t n;
+        memset(read, 0xEE, sizeof read);
+        assert_ok(vfs_read(file, bounds[i].offset, read, bounds[i].size, &n));
+        assert_int_equal(n, left < bounds[i].size ? left : bounds[i].size);
+        assert_memory_equal(read, written + (n > 0 ? bounds[i].offset : 0), n);
+    }
+    vfs_advise(file, 0, SIZE, VFS_ADVICE_DONTNEED);
+    vfs_close(file);
+}
+
 void a_file_open_for_reading_cannot_be_written(void **state)
 {
     struct vfs_file *file = contract_create("a");

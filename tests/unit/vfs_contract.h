@@ -30,6 +30,7 @@ void contract_reserve(void);
 void a_missing_directory_is_made_only_on_demand(void **state);
 void the_lock_keeps_everybody_else_out_until_it_is_closed(void **state);
 void create_wants_a_new_name_and_the_others_an_old_one(void **state);
+void direct_reads_read_the_same_whatever_their_bounds(void **state);
 void a_file_open_for_reading_cannot_be_written(void **state);
 void reading_stops_at_the_end_of_the_file(void **state);
 void writes_all_parts_also_more_than_one_call_takes(void **state);
@@ -43,6 +44,7 @@ void advice_changes_nothing_and_closing_null_is_allowed(void **state);
     TEST(a_missing_directory_is_made_only_on_demand),                                             \
         TEST(the_lock_keeps_everybody_else_out_until_it_is_closed),                               \
         TEST(create_wants_a_new_name_and_the_others_an_old_one),                                  \
+        TEST(direct_reads_read_the_same_whatever_their_bounds),                                   \
         TEST(a_file_open_for_reading_cannot_be_written),                                          \
         TEST(reading_stops_at_the_end_of_the_file),                                               \
         TEST(writes_all_parts_also_more_than_one_call_takes),                                     \
