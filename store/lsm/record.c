@@ -222,15 +222,20 @@ static uint64_t payload_size(const struct record *record)
     return end - HEADER_BYTES;
 }
 
-/* Checksum of chunk `i` of a long value; the last one covers the padding too. */
-static uint32_t chunk_checksum(const struct record *record, uint64_t i)
+uint64_t record_chunks(const struct record *record)
 {
-    uint64_t begin = i * RECORD_CHUNK_BYTES;
-    uint64_t end = align8(record->value_size);
-    if (end - begin > RECORD_CHUNK_BYTES) {
-        end = begin + RECORD_CHUNK_BYTES;
-    }
-    return crc32c(0, at_offset(record, record_value_offset(record) + begin), end - begin);
+    return chunk_count(record->value_size);
+}
+
+uint64_t record_chunk_bytes(const struct record *record, uint64_t i)
+{
+    uint64_t left = align8(record->value_size) - i * RECORD_CHUNK_BYTES;
+    return left < RECORD_CHUNK_BYTES ? left : RECORD_CHUNK_BYTES;
+}
+
+static const uint8_t *chunk_at(const struct record *record, uint64_t i)
+{
+    return at_offset(record, record_value_offset(record) + i * RECORD_CHUNK_BYTES);
 }
 
 uint32_t record_payload_checksum(struct record *record)
@@ -238,7 +243,7 @@ uint32_t record_payload_checksum(struct record *record)
     uint64_t chunks = chunk_count(record->value_size);
     uint8_t *sums = (uint8_t *)record + chunks_offset(record->key_size, record->meta_size);
     for (uint64_t i = 0; i < chunks; i++) {
-        store_u32(sums + 4 * i, chunk_checksum(record, i));
+        store_u32(sums + 4 * i, crc32c(0, chunk_at(record, i), record_chunk_bytes(record, i)));
     }
     return crc32c(0, record->payload, payload_size(record));
 }
@@ -305,7 +310,7 @@ static bool is_zero(const uint8_t *from, const uint8_t *to)
     return from == to;
 }
 
-/* The bytes that FORMAT.md calls zero, beyond the header. */
+/* The bytes that FORMAT.md calls zero, beyond the header and not behind a long value. */
 static bool padding_is_zero(const struct record *record)
 {
     uint64_t meta_end = HEADER_BYTES + record->key_size + record->meta_size;
@@ -316,7 +321,8 @@ static bool padding_is_zero(const struct record *record)
 
     return is_zero(at_offset(record, meta_end), at_offset(record, chunks_at)) &&
            is_zero(at_offset(record, chunks_end), at_offset(record, value_at)) &&
-           is_zero(at_offset(record, value_end), at_offset(record, align8(value_end)));
+           (chunk_count(record->value_size) > 0 ||
+            is_zero(at_offset(record, value_end), at_offset(record, align8(value_end))));
 }
 
 enum err record_verify_head(const struct record *record)
@@ -333,17 +339,30 @@ enum err record_verify_head(const struct record *record)
     return ERR_OK;
 }
 
+enum err record_verify_chunk(const struct record *record, uint64_t i, const void *chunk)
+{
+    const uint8_t *bytes = chunk;
+    const uint8_t *sums = at_offset(record, chunks_offset(record->key_size, record->meta_size));
+    uint64_t size = record_chunk_bytes(record, i);
+    uint64_t used = record->value_size - i * RECORD_CHUNK_BYTES;
+
+    if (crc32c(0, chunk, size) != load_u32(sums + 4 * i)) {
+        return ERR_CORRUPT;
+    }
+    return used >= size || is_zero(bytes + used, bytes + size) ? ERR_OK : ERR_CORRUPT;
+}
+
 enum err record_verify_value(const struct record *record, uint64_t offset, uint64_t size)
 {
     assert(offset <= record->value_size && size <= record->value_size - offset);
     if (chunk_count(record->value_size) == 0 || size == 0) {
         return ERR_OK; /* the record's own checksum covers it */
     }
-    const uint8_t *sums = at_offset(record, chunks_offset(record->key_size, record->meta_size));
     uint64_t last = (offset + size - 1) / RECORD_CHUNK_BYTES;
     for (uint64_t i = offset / RECORD_CHUNK_BYTES; i <= last; i++) {
-        if (chunk_checksum(record, i) != load_u32(sums + 4 * i)) {
-            return ERR_CORRUPT;
+        enum err err = record_verify_chunk(record, i, chunk_at(record, i));
+        if (err) {
+            return err;
         }
     }
     return ERR_OK;

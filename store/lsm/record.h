@@ -104,12 +104,18 @@ MUST_USE enum err record_check_shape(const void *at, uint64_t available, uint64_
 /* Checks a record of good shape, all of it: header, metadata, padding and every checksum. */
 MUST_USE enum err record_verify(const struct record *record);
 
-/* The same in two parts, so that a short range of a long value is cheap: everything but the chunks
- * of a long value; and only the chunks that hold `size` bytes from `offset` of the value (none if
- * the value isn't long: the first part covers it). A chunk's bytes are good once both parts said
- * so. */
+/* The same in two parts, so that a short range of a long value is cheap: everything but a long
+ * value and the padding behind it, of which nothing is read; and only the chunks that hold `size`
+ * bytes from `offset` of the value (none if the value isn't long: the first part covers it). A
+ * chunk's bytes are good once both parts said so. */
 MUST_USE enum err record_verify_head(const struct record *record);
 MUST_USE enum err record_verify_value(const struct record *record, uint64_t offset, uint64_t size);
+
+/* Chunks of a long value, 0 of others; the bytes of chunk `i`, which for the last one end with the
+ * padding; and the second part for that chunk alone, wherever its bytes lie. */
+uint64_t record_chunks(const struct record *record);
+uint64_t record_chunk_bytes(const struct record *record, uint64_t i);
+MUST_USE enum err record_verify_chunk(const struct record *record, uint64_t i, const void *chunk);
 
 static inline struct bytes record_key(const struct record *record)
 {

@@ -27,6 +27,7 @@ struct block block_of(const uint8_t *data, const struct index_entry *entry)
     uint64_t size = (uint64_t)entry->size_units * 8;
     return (struct block){
         .data = data,
+        .tail = data + size - block_tail_bytes(entry->records),
         .records_bytes = size - block_tail_bytes(entry->records),
         .size_bytes = size,
         .records = entry->records,
@@ -35,12 +36,12 @@ struct block block_of(const uint8_t *data, const struct index_entry *entry)
 
 static uint64_t record_offset(struct block block, uint32_t slot)
 {
-    return UINT64_C(8) * load_u16(block.data + block.records_bytes + UINT64_C(2) * slot);
+    return UINT64_C(8) * load_u16(block.tail + UINT64_C(2) * slot);
 }
 
 static const uint8_t *block_tags(struct block block)
 {
-    return block.data + block.records_bytes + UINT64_C(2) * block.records;
+    return block.tail + UINT64_C(2) * block.records;
 }
 
 /* --- Making ----------------------------------------------------------------------------------- */
@@ -134,13 +135,14 @@ enum block_fault block_verify(struct block block, const struct index_entry *entr
     if (range.next_separator.size > 0 && bytes_compare(key, range.next_separator) >= 0) {
         return BLOCK_BAD_ORDER;
     }
-    const uint8_t *tail = block.data + block.records_bytes;
-    if (block_checksum(file_id, entry->offset, checksums, block.records, tail) != entry->checksum) {
+    if (block_checksum(file_id, entry->offset, checksums, block.records, block.tail) !=
+        entry->checksum) {
         return BLOCK_BAD_CHECKSUM;
     }
     uint64_t used = UINT64_C(3) * block.records;
-    return bytes_are_zero(tail + used, block_tail_bytes(block.records) - used) ? BLOCK_OK
-                                                                               : BLOCK_BAD_TAIL;
+    return bytes_are_zero(block.tail + used, block_tail_bytes(block.records) - used)
+               ? BLOCK_OK
+               : BLOCK_BAD_TAIL;
 }
 
 /* --- Finding ---------------------------------------------------------------------------------- */

@@ -33,7 +33,10 @@
     X(BLOCK_BAD_GAP, "bytes before a block or region aren't zero")              \
     X(BLOCK_BAD_FILTER, "a key isn't in the filter")                            \
     X(BLOCK_BAD_SEPARATOR, "the index has another separator than the keys say") \
-    X(BLOCK_BAD_PROPERTIES, "the properties don't agree with the records")
+    X(BLOCK_BAD_PROPERTIES, "the properties don't agree with the records")      \
+    X(BLOCK_BAD_REGION, "a checksum of the footer doesn't agree")               \
+    X(BLOCK_BAD_FRAME, "header or footer aren't what they were")                \
+    X(BLOCK_MISSING, "the file is gone")
 
 #define BLOCK_FAULT_ENTRY(code, text) code,
 enum block_fault { BLOCK_FAULT_TABLE(BLOCK_FAULT_ENTRY) };
@@ -46,8 +49,9 @@ const char *block_fault_text(enum block_fault fault);
 enum err block_fault_err(enum block_fault fault);
 
 struct block {
-    const uint8_t *data;
-    uint64_t records_bytes; /* the tail begins there */
+    const uint8_t *data; /* of the records */
+    const uint8_t *tail; /* behind them in the file */
+    uint64_t records_bytes;
     uint64_t size_bytes;    /* of all */
     uint32_t records;
 };
@@ -75,7 +79,8 @@ struct block_range {
     struct bytes separator, next_separator;
 };
 
-/* Verifies all of the block but chunks of long values. Reads nothing out of its bounds. */
+/* Verifies all of the block but chunks of long values, and reads nothing of those, nor out of the
+ * block's bounds. */
 enum block_fault block_verify(struct block block, const struct index_entry *entry,
                               struct block_range range, uint64_t file_id);
 

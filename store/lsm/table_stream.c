@@ -2,7 +2,7 @@
  * table_stream.c - reading a table from front to back through ordinary reads.
  *
  * The index tells where blocks lie; it was verified when the table was opened and is used through
- * the map. Everything else comes through a window: a buffer that holds a piece of the file.
+ * the map. Everything else comes through a window.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -12,112 +12,21 @@
 
 #include "store/lsm/filter.h"
 #include "store/lsm/table_map.h"
+#include "store/lsm/table_window.h"
 
-#define WINDOW_BYTES UINT64_C(524288)
-
-/* --- The window ------------------------------------------------------------------------------- */
-
-struct window {
-    struct vfs_file *file;
-    uint64_t limit; /* nothing is read from here on: the map has it */
-    bool drop;      /* what was read may leave the page cache */
-    uint8_t *buffer;
-    uint64_t capacity;
-    uint64_t offset, size; /* what of the file is in the buffer */
-};
-
-static enum err window_open(struct vfs_dir *dir, const struct table *table, bool drop,
-                            struct window *ret_window)
+static enum err open_window(struct vfs_dir *dir, const struct table *table,
+                            enum table_window_use use, struct table_window *ret_window)
 {
-    struct window window = {
-        .limit = table->footer.regions[REGION_INDEX].offset,
-        .drop = drop,
-        .capacity = WINDOW_BYTES,
-        .buffer = malloc(WINDOW_BYTES),
-    };
-    if (!window.buffer) {
-        return ERR_NO_MEMORY;
-    }
-    enum err err = vfs_open(dir, table->name, VFS_READ, &window.file);
-    if (err) {
-        free(window.buffer);
-        return err;
-    }
-    vfs_advise(window.file, 0, window.limit, VFS_ADVICE_SEQUENTIAL);
-    *ret_window = window;
-    return ERR_OK;
-}
-
-static void window_drop(struct window *window)
-{
-    if (window->drop && window->size > 0) {
-        vfs_advise(window->file, window->offset, window->size, VFS_ADVICE_DONTNEED);
-    }
-    window->size = 0;
-}
-
-static void window_close(struct window *window)
-{
-    window_drop(window);
-    vfs_close(window->file);
-    free(window->buffer);
-}
-
-static enum err window_grow(struct window *window, uint64_t size)
-{
-    if (size <= window->capacity) {
-        return ERR_OK;
-    }
-    /* The old bytes aren't needed any more. */
-    uint8_t *buffer = malloc(size);
-    if (!buffer) {
-        return ERR_NO_MEMORY;
-    }
-    free(window->buffer);
-    window->buffer = buffer;
-    window->capacity = size;
-    return ERR_OK;
-}
-
-/* Makes [offset, offset + size) of the file be there, and as much behind it as there is room for.
- * `offset` is 8-aligned, so what lies 8-aligned in the file does in memory. ERR_CORRUPT: the file
- * is too short. */
-static enum err window_load(struct window *window, uint64_t offset, uint64_t size,
-                            const uint8_t **ret_data)
-{
-    size_t got = 0;
-
-    if (offset < window->offset || offset + size > window->offset + window->size) {
-        window_drop(window);
-        enum err err = window_grow(window, size);
-        if (err) {
-            return err;
-        }
-        uint64_t most = window->limit - offset;
-        uint64_t wanted = most < window->capacity ? most : window->capacity;
-        err = vfs_read(window->file, offset, window->buffer, wanted, &got);
-        if (err == ERR_IO && wanted > size) {
-            /* A bad place further on is another block's. */
-            err = vfs_read(window->file, offset, window->buffer, size, &got);
-        }
-        if (err) {
-            return err;
-        }
-        window->offset = offset;
-        window->size = got;
-        if (got < size) {
-            return ERR_CORRUPT;
-        }
-    }
-    *ret_data = window->buffer + (offset - window->offset);
-    return ERR_OK;
+    /* The rest is used through the map. */
+    return table_window_open(dir, table->name, table->footer.regions[REGION_INDEX].offset, use,
+                             ret_window);
 }
 
 /* --- Blocks ----------------------------------------------------------------------------------- */
 
 /* A block that is read, and the zeros before it. */
 struct block_read {
-    struct window *window;
+    struct table_window *window;
     uint64_t number;
     uint64_t begin; /* where the block before it ended */
     struct index_entry entry;
@@ -175,7 +84,7 @@ static enum err read_block(struct table *table, struct block_read *read,
     }
     uint64_t gap = read->entry.offset - read->begin;
     uint64_t size = (uint64_t)read->entry.size_units * 8;
-    enum err err = window_load(read->window, read->begin, gap + size, &read->data);
+    enum err err = table_window_load(read->window, read->begin, gap + size, &read->data);
     if (err == ERR_NO_MEMORY) {
         return err;
     }
@@ -198,7 +107,7 @@ static uint64_t block_read_end(const struct block_read *read)
 
 struct table_stream {
     struct table *table;
-    struct window window;
+    struct table_window window;
     struct block_read read; /* the block that the records come from */
     uint32_t slot;          /* of the next one */
     bool begun;
@@ -212,7 +121,7 @@ enum err table_stream_new(struct vfs_dir *dir, struct table *table,
     if (!stream) {
         return ERR_NO_MEMORY;
     }
-    enum err err = window_open(dir, table, true, &stream->window);
+    enum err err = open_window(dir, table, WINDOW_DROP, &stream->window);
     if (err) {
         free(stream);
         return err;
@@ -227,7 +136,7 @@ enum err table_stream_new(struct vfs_dir *dir, struct table *table,
 void table_stream_free(struct table_stream *stream)
 {
     if (stream) {
-        window_close(&stream->window);
+        table_window_close(&stream->window);
         free(stream);
     }
 }
@@ -278,7 +187,7 @@ enum err table_stream_next(struct table_stream *stream, const struct record **re
 
 struct verification {
     struct table *table;
-    struct window window;
+    struct table_window window;
     table_bad_fn *bad;
     void *arg;
     struct err_detail *detail;
@@ -469,10 +378,10 @@ enum err table_verify(struct vfs_dir *dir, struct table *table, table_bad_fn *ba
         goto out;
     }
     verification->table = fresh;
-    err = window_open(dir, fresh, false, &verification->window);
+    err = open_window(dir, fresh, WINDOW_KEEP, &verification->window);
     if (!err) {
         err = verify_all(verification);
-        window_close(&verification->window);
+        table_window_close(&verification->window);
     }
     if (table_release(fresh)) {
         table_free(fresh);
