@@ -80,7 +80,8 @@ enum store_event_kind {
 
 struct store_event {
     enum store_event_kind kind;
-    const char *text; /* one sentence with file, offset, numbers; lives for the call */
+    const char *text; /* one sentence with file, offset, numbers, and no keys; lives for the call */
+    const char *keys; /* that may be affected, printable; empty where there are none or not known */
 };
 
 struct vfs; /* base/vfs.h */
@@ -92,6 +93,7 @@ struct store_options {
     uint64_t max_inflight_bytes; /* of writes between admission and durability; above the largest
                                     write */
     uint64_t compaction_rate;    /* bytes a second that compaction reads and writes; 0: unlimited */
+    uint64_t scrub_rate;         /* bytes a second of tables that are verified; 0: none */
     /* Told of events and of recovery's progress, on any of the store's threads; must not block. */
     void (*on_event)(void *arg, const struct store_event *event);
     void (*on_progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
@@ -100,7 +102,8 @@ struct store_options {
     bool manual;           /* no threads: the caller drives lsm/engine.h's steps (tests) */
 };
 
-/* The defaults of every field but dir: 64 MiB memtables, 16 MiB values, 64 MiB in flight. */
+/* The defaults of every field but dir: 64 MiB memtables, 16 MiB values, 64 MiB in flight, 2 MiB a
+ * second scrubbed. */
 struct store_options store_options_default(void);
 
 /* Opens, recovering what a crash left. Errors: ERR_INVALID (options), ERR_LOCKED, ERR_CORRUPT,
@@ -311,6 +314,9 @@ struct store_stats {
     uint64_t inflight_bytes, waiting_writes;
     uint64_t filter_lookups, filter_positives, filter_false_positives;
     uint64_t pinned_entries, scans_open, rcu_backlog;
+    uint64_t scrub_bytes, scrub_passes,
+        scrub_pass_us;       /* verified; passes; how long the last took */
+    uint64_t damaged_tables; /* of those that are in use, by whoever found the damage */
     uint64_t rotations, view_swaps, insert_retries, claim_retries;
     uint64_t writes, gets;
     uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;

@@ -16,7 +16,6 @@
 
 #define RETRY_MAX_MS      UINT64_C(16000)
 #define READ_ATTEMPTS     3u /* of an input that gives ERR_IO, before it is left alone */
-#define BURST_US          UINT64_C(50000) /* unused time that the rate limit makes good */
 #define PACE_SLEEP_MAX_MS UINT64_C(50)
 #define SPEED_KEPT        0.99 /* of what earlier slices say of the speed, at each slice */
 
@@ -32,7 +31,7 @@ struct compactor {
     uint64_t retry_ms;              /* not before; 0: at once */
     unsigned failures;              /* in a row */
     uint64_t told;                  /* bits of the errors told since the last success */
-    uint64_t paid_until_us;         /* what was done so far takes until then at the given rate */
+    struct pacer pacer;             /* of the given rate */
     double recent_bytes, recent_us; /* done lately, and the time that it took; fades */
 };
 
@@ -318,12 +317,9 @@ static void pace(struct store *store, uint64_t bytes)
         return;
     }
     uint64_t now_us = engine_now_us();
-    if (compactor->paid_until_us + BURST_US < now_us) {
-        compactor->paid_until_us = now_us - BURST_US;
-    }
-    compactor->paid_until_us += (uint64_t)((double)bytes * 1e6 / (double)rate);
-    while (compactor->paid_until_us > now_us && !stopping(store)) {
-        uint64_t wait_ms = (compactor->paid_until_us - now_us) / 1000 + 1;
+    uint64_t until_us = pacer_book(&compactor->pacer, rate, bytes, now_us);
+    while (until_us > now_us && !stopping(store)) {
+        uint64_t wait_ms = (until_us - now_us) / 1000 + 1;
         sleeper_wait(&store->compaction_sleeper, stopping, store,
                      wait_ms < PACE_SLEEP_MAX_MS ? wait_ms : PACE_SLEEP_MAX_MS);
         now_us = engine_now_us();

@@ -8,6 +8,7 @@
 
 #include "store/lsm/engine.h"
 #include "store/lsm/files.h"
+#include "store/lsm/scrub.h"
 
 struct output {
     struct table_info info;
@@ -243,6 +244,7 @@ static enum err verify_output(struct compaction *compaction, struct err_detail *
     if (err != ERR_OK) {
         return err;
     }
+    engine_scrub_note_verified(store, output->table);
     compaction->verified_bytes += output->info.size_bytes;
     compaction->n_verified++;
     if (compaction->n_verified == compaction->n_outputs) {

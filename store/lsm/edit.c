@@ -202,6 +202,7 @@ static enum err apply(struct store *store, const struct engine_edit *edit)
         }
     }
     publish_edited(store, edit, next);
+    sleeper_wake(&store->scrub_sleeper); /* its table may have gone */
     for (size_t i = 0; i < edit->n_add; i++) {
         if (table_release(edit->add[i].table)) {
             engine_reap_table(store, edit->add[i].table);

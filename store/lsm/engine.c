@@ -56,15 +56,16 @@ uint64_t engine_random_id(void)
     return id;
 }
 
-PRINTF_LIKE(3, 0)
-static void tell(struct store *store, enum store_event_kind kind, const char *format, va_list args)
+PRINTF_LIKE(4, 0)
+static void tell(struct store *store, enum store_event_kind kind, const char *keys,
+                 const char *format, va_list args)
 {
     if (!store->options.on_event) {
         return;
     }
     char text[1024];
     vsnprintf(text, sizeof text, format, args);
-    struct store_event event = {.kind = kind, .text = text};
+    struct store_event event = {.kind = kind, .text = text, .keys = keys};
     store->options.on_event(store->options.arg, &event);
 }
 
@@ -72,7 +73,15 @@ void engine_event(struct store *store, enum store_event_kind kind, const char *f
 {
     va_list args;
     va_start(args, format);
-    tell(store, kind, format, args);
+    tell(store, kind, "", format, args);
+    va_end(args);
+}
+
+void engine_table_event(struct store *store, const char *keys, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tell(store, STORE_EVENT_TABLE_DAMAGED, keys, format, args);
     va_end(args);
 }
 
@@ -81,7 +90,7 @@ void engine_fail(struct store *store, enum store_event_kind kind, const char *fo
     atomic_store(&store->state, STORE_READ_ONLY);
     va_list args;
     va_start(args, format);
-    tell(store, kind, format, args);
+    tell(store, kind, "", format, args);
     va_end(args);
     atomic_thread_fence(memory_order_seq_cst);
     admission_pump(store);                        /* those that wait are turned away */

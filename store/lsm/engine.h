@@ -25,6 +25,7 @@
 #include "store/base/vfs.h"
 #include "store/lsm/files.h"
 #include "store/lsm/manifest.h"
+#include "store/lsm/pacer.h"
 #include "store/lsm/sleeper.h"
 #include "store/lsm/slowdown.h"
 #include "store/lsm/view.h"
@@ -59,6 +60,7 @@ enum engine_thread {
     ENGINE_FLUSH_THREAD,
     ENGINE_COMPACTION_THREAD,
     ENGINE_REAPER_THREAD,
+    ENGINE_SCRUB_THREAD,
     ENGINE_THREADS,
 };
 
@@ -156,7 +158,7 @@ struct store {
     _Atomic bool stop_log, stop_background;
 
     /* Background. */
-    struct sleeper flush_sleeper, compaction_sleeper, reaper_sleeper;
+    struct sleeper flush_sleeper, compaction_sleeper, reaper_sleeper, scrub_sleeper;
     pthread_t threads[ENGINE_THREADS];
     size_t n_threads;
     struct pulse pulses[ENGINE_THREADS];
@@ -166,6 +168,18 @@ struct store {
     bool flush_failed;           /* said so already; flush thread's */
     uint64_t flush_retry_ms;     /* not before; UINT64_MAX: never; flush thread's */
     struct compactor *compactor; /* compaction thread's (compaction.c) */
+    struct scrubber {            /* scrub thread's (scrub.c) */
+        struct table *table;     /* at hand, with a reference; NULL: none */
+        struct table_scrub *scrub;
+        bool in_pass;
+        bool failed;            /* said so already */
+        uint64_t pass_began_at; /* by the clock of table_verified_at() */
+        uint64_t pass_began_us;
+        uint64_t wait_until_us; /* no step before; UINT64_MAX: until there are tables */
+        uint64_t seen_swaps;    /* counters.view_swaps when there were none */
+        struct pacer pacer;
+    } scrubber;
+    _Atomic uint64_t verifications; /* of tables: the clock of table_verified_at() */
 
     pthread_mutex_t reaper_mutex;
     struct view *reaped_views;
@@ -177,6 +191,7 @@ struct store {
         _Atomic uint64_t log_syncs, log_bytes_written, rotations, view_swaps, claim_retries;
         _Atomic uint64_t level0_stops;
         _Atomic uint64_t pinned_entries, scans_open, rcu_backlog;
+        _Atomic uint64_t scrub_bytes, scrub_passes, scrub_pass_us;
         _Atomic uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;
         _Atomic uint64_t batch_count[STORE_BATCH_BUCKETS], batch_total_ops;
         /* Of tables that are gone. */
@@ -193,6 +208,7 @@ bool engine_log_idle_step(struct store *store);
 bool engine_flush_step(struct store *store);
 bool engine_compaction_step(struct store *store);
 bool engine_reclaim_step(struct store *store);
+bool engine_scrub_step(struct store *store); /* false at the end of a pass */
 
 /* Ends a store in manual mode as a crash would, without another file operation; everything under
  * way completes as ERR_OUTCOME_UNKNOWN or ERR_CLOSED. */
@@ -203,6 +219,7 @@ void *engine_log_thread(void *arg);
 void *engine_flush_thread(void *arg);
 void *engine_compaction_thread(void *arg);
 void *engine_reaper_thread(void *arg);
+void *engine_scrub_thread(void *arg);
 
 /* --- Shared by the steps ---------------------------------------------------------------------- */
 
@@ -240,6 +257,10 @@ void engine_table_failed(struct store *store, struct table *table, enum err err)
 
 /* Tells the owner. Any thread. */
 void engine_event(struct store *store, enum store_event_kind kind, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+/* STORE_EVENT_TABLE_DAMAGED, with the keys that may be affected ("": not known). Any thread. */
+void engine_table_event(struct store *store, const char *keys, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
 /* The log or the manifest failed: read-only until a restart. Any thread. */

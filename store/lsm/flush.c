@@ -10,6 +10,7 @@
 #include "store/lsm/commit.h"
 #include "store/lsm/edit.h"
 #include "store/lsm/flush.h"
+#include "store/lsm/scrub.h"
 
 static struct pulse *pulse(struct store *store)
 {
@@ -160,6 +161,7 @@ static enum err open_verified(struct store *store, const struct table_info *info
         }
         return err;
     }
+    engine_scrub_note_verified(store, table);
     *ret_table = table;
     return ERR_OK;
 }

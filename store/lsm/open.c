@@ -17,12 +17,14 @@
 #include "store/lsm/compaction.h"
 #include "store/lsm/edit.h"
 #include "store/lsm/flush.h"
+#include "store/lsm/scrub.h"
 
 struct store_options store_options_default(void)
 {
     return (struct store_options){.memtable_bytes = UINT64_C(64) << 20,
                                   .max_value_bytes = UINT64_C(16) << 20,
-                                  .max_inflight_bytes = UINT64_C(64) << 20};
+                                  .max_inflight_bytes = UINT64_C(64) << 20,
+                                  .scrub_rate = UINT64_C(2) << 20};
 }
 
 /* --- The struct
@@ -85,6 +87,7 @@ static void init_locks(struct store *store)
     sleeper_init(&store->flush_sleeper);
     sleeper_init(&store->compaction_sleeper);
     sleeper_init(&store->reaper_sleeper);
+    sleeper_init(&store->scrub_sleeper);
 }
 
 static void release_locks(struct store *store)
@@ -102,12 +105,14 @@ static void release_locks(struct store *store)
     sleeper_release(&store->flush_sleeper);
     sleeper_release(&store->compaction_sleeper);
     sleeper_release(&store->reaper_sleeper);
+    sleeper_release(&store->scrub_sleeper);
 }
 
 /* Frees everything; no thread runs any more. Half-built stores too. */
 static void store_free(struct store *store)
 {
     engine_compaction_close(store);
+    engine_scrub_close(store);
     struct view *view = atomic_exchange(&store->view, NULL);
     if (view) {
         view_release(view);
@@ -541,6 +546,7 @@ static void *(*const thread_functions[ENGINE_THREADS])(void *) = {
     [ENGINE_FLUSH_THREAD] = engine_flush_thread,
     [ENGINE_COMPACTION_THREAD] = engine_compaction_thread,
     [ENGINE_REAPER_THREAD] = engine_reaper_thread,
+    [ENGINE_SCRUB_THREAD] = engine_scrub_thread,
 };
 
 /* The log thread drains what was claimed before it ends; then the others end. */
@@ -556,6 +562,7 @@ static void stop_threads(struct store *store)
     sleeper_wake(&store->flush_sleeper);
     sleeper_wake(&store->compaction_sleeper);
     sleeper_wake(&store->reaper_sleeper);
+    sleeper_wake(&store->scrub_sleeper);
     for (size_t i = ENGINE_LOG_THREAD + 1; i < store->n_threads; i++) {
         pthread_join(store->threads[i], NULL);
     }

@@ -15,6 +15,7 @@ static void add_tables(const struct view *view, struct store_stats *stats)
             stats->level_bytes[level] += info->size_bytes;
             records += info->records;
             markers += info->markers;
+            stats->damaged_tables += table_is_damaged(of->tables[i]);
             struct table_filter_counts counts = table_filter_counts(of->tables[i]);
             stats->filter_lookups += counts.lookups;
             stats->filter_positives += counts.positives;
@@ -57,6 +58,9 @@ static void copy_counters(struct store *store, struct store_stats *stats)
     COPY(pinned_entries);
     COPY(scans_open);
     COPY(rcu_backlog);
+    COPY(scrub_bytes);
+    COPY(scrub_passes);
+    COPY(scrub_pass_us);
     COPY(rotations);
     COPY(view_swaps);
     COPY(claim_retries);

@@ -63,6 +63,12 @@ void table_error_text(const struct table *table, char *ret_text, size_t size)
 
 /* --- What was verified ------------------------------------------------------------------------ */
 
+/* Whether block or chunk `i` was verified and needn't be again. */
+static bool is_trusted(const struct table *table, const _Atomic uint64_t *bits, uint64_t i)
+{
+    return table_bit_is_set(bits, i) && !table_is_damaged(table);
+}
+
 static void set_bit(_Atomic uint64_t *bits, uint64_t i)
 {
     atomic_fetch_or_explicit(&bits[i / 64], UINT64_C(1) << i % 64, memory_order_relaxed);
@@ -78,7 +84,7 @@ enum block_fault table_verified_block(struct table *table, uint64_t i, struct bl
     }
     struct block block = block_of(table->map + entry.offset, &entry);
     *at = entry.offset;
-    if (!table_bit_is_set(table->verified_blocks, i)) {
+    if (!is_trusted(table, table->verified_blocks, i)) {
         /* Two threads may both verify it: the bytes are the same for both. */
         uint64_t last_page = (entry.offset + block.size_bytes - 1) / TABLE_PAGE_BYTES;
         if (last_page > entry.offset / TABLE_PAGE_BYTES &&
@@ -133,7 +139,7 @@ static enum block_fault find_chunks(struct table *table, void *arg, volatile uin
     part->begin = part->offset / RECORD_CHUNK_BYTES;
     part->end = (part->offset + part->size - 1) / RECORD_CHUNK_BYTES + 1;
     for (uint64_t i = part->begin; i < part->end && part->verified; i++) {
-        part->verified = table_bit_is_set(table->verified_chunks, chunk_bit(part, i));
+        part->verified = is_trusted(table, table->verified_chunks, chunk_bit(part, i));
     }
     return BLOCK_OK;
 }
@@ -160,7 +166,7 @@ static enum block_fault verify_chunks(struct table *table, void *arg, volatile u
 
     for (uint64_t i = part->begin; i < part->end; i++) {
         uint64_t offset = i * RECORD_CHUNK_BYTES;
-        if (table_bit_is_set(table->verified_chunks, chunk_bit(part, i))) {
+        if (is_trusted(table, table->verified_chunks, chunk_bit(part, i))) {
             continue;
         }
         /* One piece is on its way while the one before is verified. */
@@ -294,11 +300,17 @@ static enum block_fault look_up(struct table *table, void *arg, volatile uint64_
 
     *at = table->footer.regions[REGION_FILTER].offset;
     count(&lane->lookups);
-    if (!filter_may_contain(table->filter, table->filter_bytes, lookup->hash)) {
+    /* A filter that is distrusted is left out: the block knows. */
+    if (!table_region_is_distrusted(table, REGION_FILTER) &&
+        !filter_may_contain(table->filter, table->filter_bytes, lookup->hash)) {
         return BLOCK_OK;
     }
     count(&lane->positives);
     *at = table->footer.regions[REGION_INDEX].offset;
+    enum block_fault index_fault = table_check_index(table, at);
+    if (index_fault) {
+        return index_fault;
+    }
     uint64_t rank = table_rank_separator(table, lookup->key);
     if (rank > 0) {
         enum block_fault fault = table_verified_block(table, rank - 1, &block, at);

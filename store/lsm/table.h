@@ -12,6 +12,13 @@
  * that it was verified. Only the chunks of a value that is longer than RECORD_CHUNK_BYTES are left
  * for later, with a bit each: a list of keys must not read all values, and a range not all of one.
  *
+ * A page may leave memory and come back from a disk that has rotted since: what was verified is no
+ * longer what is read. So once a table has shown damage, to a lookup or to the scrubber, its bits
+ * are ignored, and every lookup verifies what it is about to hand out. That is right whichever of
+ * the two has the good bytes, memory or disk: good ones are served for as long as memory has them,
+ * which lets people copy them away, and bad ones never are. One damaged block puts all of the table
+ * in doubt, because a disk that has lost one block is likely to lose others.
+ *
  * Reads of the map run under the SIGBUS guard; a page that can't be read is ERR_IO for that key.
  * Who reads bytes of records that came from the map does so under a guard over table_map().
  *
@@ -99,11 +106,17 @@ bool table_release(struct table *table);
 void table_free(struct table *table);
 /* The file goes when the table does: no manifest names it any more. */
 void table_set_obsolete(struct table *table);
+bool table_is_obsolete(const struct table *table);
 
-/* Marks the table as damaged; true the first time: whoever gets that tells the owner. Any thread.
- */
+/* Marks the table as damaged; true the first time: whoever gets that tells the owner. From then on
+ * nothing that was verified is trusted any more (see below). Any thread. */
 bool table_set_damaged(struct table *table);
 bool table_is_damaged(const struct table *table);
+
+/* When all of the file was last verified on the disk, or that was tried in vain, by a clock of the
+ * engine's; 0: not since it was opened. */
+void table_set_verified_at(struct table *table, uint64_t moment);
+uint64_t table_verified_at(const struct table *table);
 
 /* A link for a list of tables whose last reference is gone. */
 struct table **table_link(struct table *table);
@@ -184,6 +197,33 @@ MUST_USE enum err table_stream_new(struct vfs_dir *dir, struct table *table,
 MUST_USE enum err table_stream_next(struct table_stream *stream, const struct record **ret_record,
                                     struct err_detail *detail);
 void table_stream_free(struct table_stream *stream); /* NULL is allowed */
+
+/* --- Verifying the disk, a slice at a time, for the scrubber ------------------------------------
+ */
+
+struct table_scrub;
+
+/* Reads the file of an open table past the page cache, which keeps what it has and gets nothing new
+ * (where the file system can't do that, with ordinary reads and hints). The table is borrowed.
+ * ERR_NOT_FOUND if the file is gone. May block. */
+MUST_USE enum err table_scrub_new(struct vfs_dir *dir, struct table *table,
+                                  struct table_scrub **ret_scrub);
+
+struct table_damage {
+    struct err_detail detail; /* file, offset, what is wrong */
+    struct err_detail keys;   /* "keys from "a" up to "b"", empty where not known */
+};
+
+/* Verifies about `slice_bytes` more; *ret_done: all of the file is good. In bounded memory, however
+ * long the values are. ERR_CORRUPT or ERR_IO: it has met damage, which *ret_damage tells; if that
+ * lies in index or filter, lookups make do without. The caller marks the table as damaged. After an
+ * error the scrub is only good for table_scrub_free(). May block. */
+MUST_USE enum err table_scrub_step(struct table_scrub *scrub, uint64_t slice_bytes, bool *ret_done,
+                                   struct table_damage *ret_damage);
+
+/* Bytes verified so far. */
+uint64_t table_scrub_bytes(const struct table_scrub *scrub);
+void table_scrub_free(struct table_scrub *scrub); /* NULL is allowed */
 
 /* Reads all of the table, not through the map, and verifies every byte: blocks, values, order,
  * gaps, filter, separators, counts and ranges. Calls `bad` (may be NULL) for each damaged place

@@ -34,9 +34,9 @@
     X(BLOCK_BAD_FILTER, "a key isn't in the filter")                            \
     X(BLOCK_BAD_SEPARATOR, "the index has another separator than the keys say") \
     X(BLOCK_BAD_PROPERTIES, "the properties don't agree with the records")      \
-    X(BLOCK_BAD_REGION, "a checksum of the footer doesn't agree")               \
+    X(BLOCK_BAD_REGION, "the region's checksum doesn't agree with the footer")  \
     X(BLOCK_BAD_FRAME, "header or footer aren't what they were")                \
-    X(BLOCK_MISSING, "the file is gone")
+    X(BLOCK_CUT_OFF, "the file ends before")
 
 #define BLOCK_FAULT_ENTRY(code, text) code,
 enum block_fault { BLOCK_FAULT_TABLE(BLOCK_FAULT_ENTRY) };
@@ -52,7 +52,7 @@ struct block {
     const uint8_t *data; /* of the records */
     const uint8_t *tail; /* behind them in the file */
     uint64_t records_bytes;
-    uint64_t size_bytes;    /* of all */
+    uint64_t size_bytes; /* of all */
     uint32_t records;
 };
 

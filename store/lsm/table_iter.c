@@ -67,11 +67,15 @@ static enum block_fault seek(struct table *table, void *arg, volatile uint64_t *
     struct block block;
     uint32_t slot;
 
+    enum block_fault fault = table_check_index(table, at);
+    if (fault) {
+        return fault;
+    }
     uint64_t rank = move->key.size == 0 ? 0 : table_rank_separator(table, move->key);
     if (rank == 0) {
         return arrive_at_first(table, move, 0, at);
     }
-    enum block_fault fault = table_verified_block(table, rank - 1, &block, at);
+    fault = table_verified_block(table, rank - 1, &block, at);
     if (!fault) {
         fault = block_rank(block, move->key, &slot);
     }
@@ -88,6 +92,10 @@ static enum block_fault seek_before(struct table *table, void *arg, volatile uin
     struct block block;
     uint32_t slot;
 
+    enum block_fault fault = table_check_index(table, at);
+    if (fault) {
+        return fault;
+    }
     if (move->key.size == 0) {
         return arrive_before(table, move, table->blocks, at);
     }
@@ -95,7 +103,7 @@ static enum block_fault seek_before(struct table *table, void *arg, volatile uin
     if (rank == 0) {
         return BLOCK_OK;
     }
-    enum block_fault fault = table_verified_block(table, rank - 1, &block, at);
+    fault = table_verified_block(table, rank - 1, &block, at);
     if (!fault) {
         fault = block_rank(block, move->key, &slot);
     }

@@ -42,7 +42,9 @@ struct table {
 
     _Atomic uint64_t references;
     _Atomic bool obsolete, damaged;
-    _Atomic uint64_t last_fault; /* offset << 8 | enum block_fault; 0: none */
+    _Atomic unsigned bad_regions; /* bits by enum table_region_kind: damaged on the disk */
+    _Atomic uint64_t verified_at; /* table_verified_at() */
+    _Atomic uint64_t last_fault;  /* offset << 8 | enum block_fault; 0: none */
     struct vfs_dir *dir;
     struct table *link;
     char name[FILES_NAME_BYTES];
@@ -89,6 +91,21 @@ void table_read_ahead(const struct table *table, uint64_t offset, uint64_t size)
  * fault is remembered for table_error_text(). */
 typedef enum block_fault table_step_fn(struct table *table, void *arg, volatile uint64_t *at);
 enum block_fault table_guarded(struct table *table, table_step_fn *step, void *arg);
+
+/* The region's bytes on the disk are damaged, so those in memory may be so at any time. */
+static inline void table_distrust_region(struct table *table, enum table_region_kind region)
+{
+    atomic_fetch_or_explicit(&table->bad_regions, 1u << region, memory_order_relaxed);
+}
+
+static inline bool table_region_is_distrusted(const struct table *table,
+                                              enum table_region_kind region)
+{
+    return (atomic_load_explicit(&table->bad_regions, memory_order_relaxed) >> region & 1) != 0;
+}
+
+/* Inside a guard, before the index is searched: verifies all of it if it is distrusted. */
+enum block_fault table_check_index(struct table *table, volatile uint64_t *at);
 
 static inline bool table_bit_is_set(const _Atomic uint64_t *bits, uint64_t i)
 {

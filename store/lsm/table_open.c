@@ -315,6 +315,19 @@ static uint32_t region_checksum(const struct table *table, const struct table_re
     return crc;
 }
 
+enum block_fault table_check_index(struct table *table, volatile uint64_t *at)
+{
+    const struct table_region *region = &table->footer.regions[REGION_INDEX];
+
+    if (!table_region_is_distrusted(table, REGION_INDEX)) {
+        return BLOCK_OK;
+    }
+    *at = region->offset;
+    return region_checksum(table, region) == table->footer.checksums[REGION_INDEX]
+               ? BLOCK_OK
+               : BLOCK_BAD_REGION;
+}
+
 /* Sets the pointers into the index. NULL if its parts fill it. */
 static const char *lay_out_index(struct table *table)
 {
@@ -559,6 +572,21 @@ void table_free(struct table *table)
 void table_set_obsolete(struct table *table)
 {
     table->obsolete = true;
+}
+
+bool table_is_obsolete(const struct table *table)
+{
+    return atomic_load_explicit(&table->obsolete, memory_order_relaxed);
+}
+
+void table_set_verified_at(struct table *table, uint64_t moment)
+{
+    atomic_store_explicit(&table->verified_at, moment, memory_order_relaxed);
+}
+
+uint64_t table_verified_at(const struct table *table)
+{
+    return atomic_load_explicit(&table->verified_at, memory_order_relaxed);
 }
 
 bool table_set_damaged(struct table *table)

@@ -11,8 +11,7 @@
 #include <string.h>
 
 #include "store/lsm/filter.h"
-#include "store/lsm/table_map.h"
-#include "store/lsm/table_window.h"
+#include "store/lsm/table_read.h"
 
 static enum err open_window(struct vfs_dir *dir, const struct table *table,
                             enum table_window_use use, struct table_window *ret_window)
@@ -24,27 +23,22 @@ static enum err open_window(struct vfs_dir *dir, const struct table *table,
 
 /* --- Blocks ----------------------------------------------------------------------------------- */
 
-/* A block that is read, and the zeros before it. */
-struct block_read {
-    struct table_window *window;
-    uint64_t number;
-    uint64_t begin; /* where the block before it ended */
-    struct index_entry entry;
-    struct block_range range; /* in the map */
-    const uint8_t *data;      /* of `begin` */
-    struct block block;
-};
-
 static enum block_fault copy_entry(struct table *table, void *arg, volatile uint64_t *at)
 {
-    struct block_read *read = arg;
+    struct table_block_read *read = arg;
 
     *at = table->footer.regions[REGION_INDEX].offset;
     read->entry = table->entries[read->number];
     read->range = table_block_range(table, read->number);
-    return table_entry_is_sane(table, &read->entry) && read->entry.offset >= read->begin
+    return table_entry_is_sane(table, &read->entry) && read->entry.offset >= read->begin &&
+                   read->entry.offset - read->begin <= TABLE_GAP_MAX_BYTES
                ? BLOCK_OK
                : BLOCK_CHANGED;
+}
+
+enum block_fault table_read_entry(struct table *table, struct table_block_read *read)
+{
+    return table_guarded(table, copy_entry, read);
 }
 
 static enum block_fault verify_values(struct block block)
@@ -65,7 +59,7 @@ static enum block_fault verify_values(struct block block)
 /* Under the guard for the separators' sake, which lie in the map. */
 static enum block_fault verify_block(struct table *table, void *arg, volatile uint64_t *at)
 {
-    struct block_read *read = arg;
+    struct table_block_read *read = arg;
 
     *at = read->entry.offset;
     enum block_fault fault =
@@ -73,12 +67,10 @@ static enum block_fault verify_block(struct table *table, void *arg, volatile ui
     return fault ? fault : verify_values(read->block);
 }
 
-/* Reads and verifies block read->number, which lies behind read->begin. A fault is of the block; an
- * error is of the reading as a whole. */
-static enum err read_block(struct table *table, struct block_read *read,
-                           enum block_fault *ret_fault)
+enum err table_read_block(struct table *table, struct table_block_read *read,
+                          enum block_fault *ret_fault)
 {
-    *ret_fault = table_guarded(table, copy_entry, read);
+    *ret_fault = table_read_entry(table, read);
     if (*ret_fault) {
         return ERR_OK;
     }
@@ -98,18 +90,13 @@ static enum err read_block(struct table *table, struct block_read *read,
     return ERR_OK;
 }
 
-static uint64_t block_read_end(const struct block_read *read)
-{
-    return read->entry.offset + read->block.size_bytes;
-}
-
 /* --- The stream ------------------------------------------------------------------------------- */
 
 struct table_stream {
     struct table *table;
     struct table_window window;
-    struct block_read read; /* the block that the records come from */
-    uint32_t slot;          /* of the next one */
+    struct table_block_read read; /* the block that the records come from */
+    uint32_t slot;                /* of the next one */
     bool begun;
 };
 
@@ -143,11 +130,11 @@ void table_stream_free(struct table_stream *stream)
 
 static enum err next_block(struct table_stream *stream, struct err_detail *detail)
 {
-    struct block_read *read = &stream->read;
+    struct table_block_read *read = &stream->read;
     enum block_fault fault;
 
     if (stream->begun) {
-        read->begin = block_read_end(read);
+        read->begin = table_block_read_end(read);
         read->number++;
     }
     stream->begun = true;
@@ -156,7 +143,7 @@ static enum err next_block(struct table_stream *stream, struct err_detail *detai
         read->block.records = 0;
         return ERR_OK;
     }
-    enum err err = read_block(stream->table, read, &fault);
+    enum err err = table_read_block(stream->table, read, &fault);
     if (err) {
         return err;
     }
@@ -191,10 +178,10 @@ struct verification {
     table_bad_fn *bad;
     void *arg;
     struct err_detail *detail;
-    enum err result;         /* of the damage so far */
-    struct block_read read;  /* the block at hand */
-    struct table_key last;   /* key of the block before; size 0: it was damaged */
-    struct table_info found; /* counted over the good blocks */
+    enum err result;              /* of the damage so far */
+    struct table_block_read read; /* the block at hand */
+    struct table_key last;        /* key of the block before; size 0: it was damaged */
+    struct table_info found;      /* counted over the good blocks */
 };
 
 /* Keys are bytes: shows the beginning of one, what isn't printable as \xNN. */
@@ -210,17 +197,24 @@ static void show_key(struct bytes key, char ret_text[], size_t size)
     (void)snprintf(ret_text + n, size - n, "%s", "");
 }
 
+void table_range_text(struct block_range range, struct err_detail *ret_text)
+{
+    char first[64];
+    char end[64];
+
+    show_key(range.separator, first, sizeof first);
+    show_key(range.next_separator, end, sizeof end);
+    err_detail_set(ret_text, "keys from \"%s\" up to \"%s\"", first, end);
+}
+
 static void report(struct verification *verification, enum err err, uint64_t offset,
                    struct block_range range, const char *text)
 {
     if (verification->result == ERR_OK) {
-        char first[64];
-        char end[64];
-        show_key(range.separator, first, sizeof first);
-        show_key(range.next_separator, end, sizeof end);
-        err_detail_set(verification->detail,
-                       "%s, offset %" PRIu64 ": %s (keys from \"%s\" up to \"%s\")",
-                       verification->table->name, offset, text, first, end);
+        struct err_detail keys;
+        table_range_text(range, &keys);
+        err_detail_set(verification->detail, "%s, offset %" PRIu64 ": %s (%s)",
+                       verification->table->name, offset, text, keys.text);
     }
     if (verification->result != ERR_CORRUPT) {
         verification->result = err;
@@ -278,13 +272,13 @@ static enum block_fault check_records(struct table *table, void *arg, volatile u
 static enum err verify_blocks(struct verification *verification)
 {
     struct table *table = verification->table;
-    struct block_read *read = &verification->read;
+    struct table_block_read *read = &verification->read;
 
     read->window = &verification->window;
     read->begin = TABLE_DATA_OFFSET;
     for (; read->number < table->blocks; read->number++) {
         enum block_fault fault;
-        enum err err = read_block(table, read, &fault);
+        enum err err = table_read_block(table, read, &fault);
         if (err) {
             return err;
         }
@@ -296,7 +290,7 @@ static enum err verify_blocks(struct verification *verification)
             report(verification, block_fault_err(fault), read->entry.offset, read->range,
                    block_fault_text(fault));
         }
-        read->begin = read->entry.offset + (uint64_t)read->entry.size_units * 8;
+        read->begin = table_block_read_end(read);
     }
     return ERR_OK;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "store/base/rcu.h"
+#include "store/lsm/scrub.h"
 #include "tests/support/check.h"
 #include "tests/support/pattern.h"
 
@@ -19,6 +20,7 @@ static void on_event(void *arg, const struct store_event *event)
     struct driven *driven = arg;
     driven->events[event->kind]++;
     snprintf(driven->last_text[event->kind], sizeof driven->last_text[0], "%s", event->text);
+    snprintf(driven->last_keys[event->kind], sizeof driven->last_keys[0], "%s", event->keys);
 }
 
 void driven_init(struct driven *driven, const struct vfs *vfs, const char *dir, size_t n_keys,
@@ -138,7 +140,7 @@ void driven_delete(struct driven *driven, size_t key)
 
 void driven_step(struct driven *driven)
 {
-    switch (prng_below(&driven->prng, 4)) {
+    switch (prng_below(&driven->prng, 5)) {
     case 0:
         engine_log_step(driven->store);
         break;
@@ -147,6 +149,9 @@ void driven_step(struct driven *driven)
         break;
     case 2:
         engine_compaction_step(driven->store);
+        break;
+    case 3:
+        engine_scrub_step(driven->store);
         break;
     default:
         engine_reclaim_step(driven->store);
@@ -172,8 +177,18 @@ bool driven_compactions(struct driven *driven)
     return any;
 }
 
+void driven_scrub(struct driven *driven)
+{
+    while (engine_scrub_step(driven->store)) {
+    }
+}
+
 void driven_reclaims(struct driven *driven)
 {
+    struct table *scrubbed = driven->store->scrubber.table;
+    if (scrubbed && table_is_obsolete(scrubbed)) {
+        engine_scrub_close(driven->store); /* as its next step would */
+    }
     while (engine_reclaim_step(driven->store)) {
     }
 }
@@ -236,12 +251,17 @@ struct get {
     struct bytes key;
     const struct driven_key *expected;
     bool done;
+    enum err err;
 };
 
 static void on_get(void *arg, enum err err, const struct store_entry *entry)
 {
     struct get *get = arg;
-    assert_ok(err);
+    get->done = true;
+    get->err = err;
+    if (err != ERR_OK) {
+        return;
+    }
     assert_int_equal(entry != NULL, get->expected->version != 0);
     if (entry) {
         struct store_entry mine = *entry;
@@ -249,15 +269,20 @@ static void on_get(void *arg, enum err err, const struct store_entry *entry)
         assert_entry(get->expected, get->key, entry);
         store_entry_release(&mine);
     }
-    get->done = true;
 }
 
-void driven_check_key(struct driven *driven, size_t key)
+enum err driven_get(struct driven *driven, size_t key)
 {
     char buffer[DRIVEN_KEY_BYTES];
     struct get get = {.key = key_of(key, buffer), .expected = &driven->keys[key]};
     store_get(driven->store, get.key, on_get, &get);
     assert_true(get.done);
+    return get.err;
+}
+
+void driven_check_key(struct driven *driven, size_t key)
+{
+    assert_ok(driven_get(driven, key));
 }
 
 struct driven_snapshot {

@@ -33,7 +33,7 @@ struct driven {
     } * keys;
     uint64_t last_version;
     uint64_t events[DRIVEN_EVENT_KINDS];
-    char last_text[DRIVEN_EVENT_KINDS][512];
+    char last_text[DRIVEN_EVENT_KINDS][512], last_keys[DRIVEN_EVENT_KINDS][512];
 };
 
 /* A model without a store, on files of `vfs` at `dir` (borrowed), with the smallest memtables. */
@@ -52,6 +52,8 @@ void driven_step(struct driven *driven);
 /* Steps of one kind, until they have nothing to do; false if there was nothing at all. */
 bool driven_flushes(struct driven *driven);
 bool driven_compactions(struct driven *driven);
+/* Of the scrubber: to the end of the pass. */
+void driven_scrub(struct driven *driven);
 void driven_reclaims(struct driven *driven);
 /* Everything that is due. */
 void driven_settle(struct driven *driven);
@@ -59,6 +61,9 @@ void driven_settle(struct driven *driven);
 void driven_flush(struct driven *driven);
 /* Asks for a full compaction and drives it to its end. */
 enum err driven_compact(struct driven *driven);
+
+/* Looks up one key; on ERR_OK what was found is what the model says. */
+enum err driven_get(struct driven *driven, size_t key);
 
 /* Looks up one key; lists all keys backward, without values, and looks some up; scans all keys
  * with their values. */
