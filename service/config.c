@@ -147,6 +147,18 @@ static const struct option_spec specs[] = {
         .text = "Most bytes that compaction reads and writes per second.",
     },
     {
+        .name = "scrub-rate",
+        .group = "Storage",
+        .kind = OPTION_SIZE,
+        NUMBER(scrub_bytes_per_s),
+        .value = "SIZE",
+        .fallback = "2MiB",
+        .min = 4 * KIB,
+        .zero_note = "never",
+        .text = "Bytes of tables that are read and verified per second in the background, all of "
+                "them again and again, so that a disk that loses data is noticed early.",
+    },
+    {
         .name = "on-log-failure",
         .group = "Storage",
         .kind = OPTION_CHOICE,

@@ -29,6 +29,7 @@ struct config {
     uint64_t max_value_bytes;
     uint64_t max_inflight_bytes;
     uint64_t compaction_bytes_per_s; /* 0: unlimited */
+    uint64_t scrub_bytes_per_s;      /* 0: no scrubbing */
     enum on_log_failure on_log_failure;
 
     uint64_t threads; /* HTTP threads, at least 1 */

@@ -94,6 +94,9 @@ static void on_store_event(void *arg, const struct store_event *event)
     struct serve *serve = arg;
     log_event(event_lines[event->kind].level, event_lines[event->kind].name,
               log_text("detail", event->text));
+    if (event->keys[0] != '\0') {
+        log_event(LOG_DEBUG, "damaged_keys", log_text("keys", event->keys));
+    }
     if (event->kind == STORE_EVENT_LOG_POISONED || event->kind == STORE_EVENT_MANIFEST_FAILED) {
         atomic_store(&serve->log_failed, true);
         wake_main(serve);
@@ -117,6 +120,7 @@ static void *open_and_close_store(void *arg)
     options.max_value_bytes = config->max_value_bytes;
     options.max_inflight_bytes = config->max_inflight_bytes;
     options.compaction_rate = config->compaction_bytes_per_s;
+    options.scrub_rate = config->scrub_bytes_per_s;
     options.on_event = on_store_event;
     options.on_progress = on_recovery_progress;
     options.arg = serve;

@@ -81,7 +81,7 @@ enum store_event_kind {
 struct store_event {
     enum store_event_kind kind;
     const char *text; /* one sentence with file, offset, numbers, and no keys; lives for the call */
-    const char *keys; /* that may be affected, printable; empty where there are none or not known */
+    const char *keys; /* that may be affected, as from "a" up to "b"; empty where not known */
 };
 
 struct vfs; /* base/vfs.h */

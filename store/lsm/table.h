@@ -211,7 +211,7 @@ MUST_USE enum err table_scrub_new(struct vfs_dir *dir, struct table *table,
 
 struct table_damage {
     struct err_detail detail; /* file, offset, what is wrong */
-    struct err_detail keys;   /* "keys from "a" up to "b"", empty where not known */
+    struct err_detail keys;   /* "from "a" up to "b"", empty where not known */
 };
 
 /* Verifies about `slice_bytes` more; *ret_done: all of the file is good. In bounded memory, however

@@ -35,7 +35,7 @@ static inline uint64_t table_block_read_end(const struct table_block_read *read)
     return read->entry.offset + (uint64_t)read->entry.size_units * 8;
 }
 
-/* "keys from "a" up to "b"". Inside a guard if the range lies in a map. */
+/* "from "a" up to "b"". Inside a guard if the range lies in a map. */
 void table_range_text(struct block_range range, struct err_detail *ret_text);
 
 #endif

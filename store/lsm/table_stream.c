@@ -204,7 +204,7 @@ void table_range_text(struct block_range range, struct err_detail *ret_text)
 
     show_key(range.separator, first, sizeof first);
     show_key(range.next_separator, end, sizeof end);
-    err_detail_set(ret_text, "keys from \"%s\" up to \"%s\"", first, end);
+    err_detail_set(ret_text, "from \"%s\" up to \"%s\"", first, end);
 }
 
 static void report(struct verification *verification, enum err err, uint64_t offset,
@@ -213,7 +213,7 @@ static void report(struct verification *verification, enum err err, uint64_t off
     if (verification->result == ERR_OK) {
         struct err_detail keys;
         table_range_text(range, &keys);
-        err_detail_set(verification->detail, "%s, offset %" PRIu64 ": %s (%s)",
+        err_detail_set(verification->detail, "%s, offset %" PRIu64 ": %s (keys %s)",
                        verification->table->name, offset, text, keys.text);
     }
     if (verification->result != ERR_CORRUPT) {
