@@ -166,7 +166,8 @@ static const struct option_spec specs[] = {
         .choices = on_log_failure_names,
         .fallback = "read-only",
         .text = "What to do when the write-ahead log can't be written or synced: go on serving "
-                "reads, or exit with status 1, where something will start the server again.",
+                "reads, or answer what is under way and exit with status 1, where something will "
+                "start the server again.",
     },
     {
         .name = "drain-delay",

@@ -11,6 +11,9 @@
  *              --drain-delay no connection is accepted, requests under way complete, and then
  *              the memtable is written to a table
  *
+ * Where --on-log-failure says exit, a log or manifest that can't be written is such a request to
+ * stop too, with little time and with status 1: what is under way gets its answer first.
+ *
  * Whatever takes too long is left behind: every acknowledged write is in the log. So a second
  * signal, and a signal while the log is still being replayed, simply end the process.
  */
@@ -44,6 +47,10 @@ enum { OTHER_DESCRIPTORS = 512 };
 
 /* How often a wait for connections to end looks for a second signal. */
 enum { DRAIN_LOOK_MS = 50 };
+
+/* How long requests under way may take once the log has failed: writes end at once, and a process
+ * that takes none had better make room for its successor than wait for the slowest reader. */
+enum { LOG_FAILED_DRAIN_MS = 3000 };
 
 enum store_phase { STORE_OPENING, STORE_OPEN, STORE_OPEN_FAILED, STORE_CLOSED };
 
@@ -249,12 +256,11 @@ static bool close_store(struct serve *serve, uint64_t until_ms)
 }
 
 /* From the request to stop to the end of everything that runs. */
-static void drain(struct serve *serve, const char *reason, uint64_t delay_ms,
+static void drain(struct serve *serve, const char *reason, uint64_t delay_ms, uint64_t timeout_ms,
                   enum exit_status status)
 {
-    const struct config *config = serve->config;
     uint64_t began = clock_ms();
-    uint64_t until = began + delay_ms + config->drain_timeout_ms;
+    uint64_t until = began + delay_ms + timeout_ms;
     atomic_store(&serve->probes.draining, true);
     api_set_draining(serve->api);
     /* After the fact: who reads this line may rely on it. */
@@ -263,7 +269,7 @@ static void drain(struct serve *serve, const char *reason, uint64_t delay_ms,
         wait_for_delay(serve, began + delay_ms);
     }
     /* A fifth of the time is kept for what comes after the last answer. */
-    if (!stop_http(serve, until - config->drain_timeout_ms / 5, until)) {
+    if (!stop_http(serve, until - timeout_ms / 5, until)) {
         leave_at_once("requests took longer than the drain timeout", status);
     }
     if (!close_store(serve, until)) {
@@ -291,8 +297,14 @@ static void give_up_opening(struct serve *serve)
     }
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static enum exit_status run(struct serve *serve)
 {
+    const struct config *config = serve->config;
     bool announced = false;
     for (;;) {
         if (await(serve, UINT64_MAX) == SIGNALLED) {
@@ -300,7 +312,7 @@ static enum exit_status run(struct serve *serve)
             if (!announced) {
                 leave_at_once(name, STATUS_OK);
             }
-            drain(serve, name, serve->config->drain_delay_ms, STATUS_OK);
+            drain(serve, name, config->drain_delay_ms, config->drain_timeout_ms, STATUS_OK);
             return STATUS_OK;
         }
         enum store_phase phase = atomic_load(&serve->store_phase);
@@ -313,8 +325,9 @@ static enum exit_status run(struct serve *serve)
             announce_store(serve);
         }
         if (announced && atomic_load(&serve->log_failed) &&
-            serve->config->on_log_failure == ON_LOG_FAILURE_EXIT) {
-            drain(serve, "log_failed", 0, STATUS_FAILED);
+            config->on_log_failure == ON_LOG_FAILURE_EXIT) {
+            drain(serve, "log_failed", 0, least(config->drain_timeout_ms, LOG_FAILED_DRAIN_MS),
+                  STATUS_FAILED);
             return STATUS_FAILED;
         }
     }

@@ -119,24 +119,74 @@ static void a_failed_sync_is_outcome_unknown_and_then_read_only(void **state)
     temp_dir_remove(faulty.dir);
 }
 
+/* Others may take ten minutes to stop; a failed log doesn't. */
+static const char *const exits[] = {
+    "--on-log-failure", "exit", "--drain-timeout", "10m", "--idle-timeout", "10m", NULL};
+
+/* The process ends by itself, with 1, and its log says why. Another one finds what was
+ * acknowledged, and takes writes. */
+static void expect_exit(struct faulty *faulty, const char *event)
+{
+    char *log = NULL;
+    client_free(faulty->client);
+    assert_int_equal(server_wait(faulty->server, &log), 1);
+    assert_non_null(strstr(log, event));
+    assert_non_null(strstr(log, "event=draining reason=log_failed"));
+    free(log);
+    assert_int_equal(waitpid(faulty->strace, NULL, 0), faulty->strace);
+
+    faulty->server = server_start_in(faulty->dir, NULL);
+    faulty->client = client_new(faulty->server);
+    struct reply reply = client_get(faulty->client, "/kv/before");
+    assert_status(&reply, 200);
+    assert_body(&reply, "acknowledged");
+    reply_free(&reply);
+    expect_status(faulty->client, 201, "PUT", "/kv/after", NULL, "writable again");
+    client_free(faulty->client);
+    server_stop(faulty->server);
+    temp_dir_remove(faulty->dir);
+}
+
+/* What is under way is answered first, but nobody who stalls is waited for. */
 static void a_failed_log_ends_the_process_where_that_was_asked_for(void **state)
 {
     (void)state;
     struct faulty faulty;
-    begin(&faulty, (const char *const[]){"--on-log-failure", "exit", NULL});
+    begin(&faulty, exits);
+    expect_status(faulty.client, 201, "PUT", "/kv/before", NULL, "acknowledged");
+    int stalled = raw_connect(faulty.server);
+    raw_send(stalled,
+             "PUT /kv/stalled HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx");
+    int idle = raw_connect(faulty.server);
     inject(&faulty, "inject=fdatasync:error=EIO");
-    for (unsigned i = 0; i < ATTEMPTS; i++) {
+    struct reply reply = put_until(&faulty, 500);
+    assert_problem(&reply, 500, "/problems/outcome-unknown");
+    reply_free(&reply);
+    expect_exit(&faulty, "event=log_poisoned");
+    close(stalled);
+    close(idle);
+}
+
+static void so_does_a_manifest_that_can_not_be_replaced(void **state)
+{
+    (void)state;
+    struct faulty faulty;
+    begin(&faulty, exits);
+    expect_status(faulty.client, 201, "PUT", "/kv/before", NULL, "acknowledged");
+    inject(&faulty, "inject=rename,renameat,renameat2:error=EIO");
+    unsigned status = 204;
+    for (unsigned i = 0; i < ATTEMPTS && status != 503; i++) {
         struct reply reply = put(&faulty, i % 50);
-        bool taken = reply.status == 201 || reply.status == 204;
+        status = reply.status;
         reply_free(&reply);
-        if (!taken) {
-            break;
+        if (status != 503) { /* 503: it failed at a spare segment, after the flush before */
+            reply = client_send(faulty.client, "POST", "/admin/flush", NULL, NULL, 0);
+            status = reply.status;
+            reply_free(&reply);
         }
     }
-    client_free(faulty.client);
-    assert_int_equal(server_wait(faulty.server, NULL), 1);
-    assert_int_equal(waitpid(faulty.strace, NULL, 0), faulty.strace);
-    temp_dir_remove(faulty.dir);
+    assert_int_equal(status, 503);
+    expect_exit(&faulty, "event=manifest_failed");
 }
 
 static void a_full_disk_refuses_puts_and_heals_by_itself(void **state)
@@ -184,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_sync_is_outcome_unknown_and_then_read_only),
         cmocka_unit_test(a_failed_log_ends_the_process_where_that_was_asked_for),
+        cmocka_unit_test(so_does_a_manifest_that_can_not_be_replaced),
         cmocka_unit_test(a_full_disk_refuses_puts_and_heals_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -387,6 +387,9 @@ static struct store *open_threaded(uint64_t scrub_rate)
     fs = vfs_mem_new(test_seed());
     options.dir = "data";
     options.vfs = vfs_mem_vfs(fs);
+    options.memtable_bytes = ENGINE_MEMTABLE_MIN_BYTES;
+    options.max_value_bytes = UINT64_C(1) << 18;
+    options.max_inflight_bytes = UINT64_C(1) << 19;
     options.scrub_rate = scrub_rate;
     assert_ok(store_open(&options, &store, NULL));
     return store;
