@@ -3,14 +3,13 @@
  * wait_until_us when the next step may be. Between steps the thread sleeps; it wakes for that
  * moment, when the tables change, and when the store is closed.
  *
- * It takes locks for a few instructions only and is in a read section only to find a table: of a
- * thread that is hardly ever given the processor, nobody must have to wait for more.
+ * It takes locks for a few instructions only and is in a read section only to find a table: nobody
+ * must have to wait for a thread that others come before.
  */
 #include "store/lsm/scrub.h"
 
 #include <assert.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -202,12 +201,14 @@ bool engine_scrub_step(struct store *store)
 
 /* --- Thread --- */
 
-/* The kernel then gives it what nobody else wants, of processor and of disk. Where it can't, the
- * rate alone keeps it modest. */
-static void become_idle(void)
+/* Of the disk it gets what nobody else wants, of the processor little; where that can't be had, the
+ * rate alone keeps it modest. Not SCHED_IDLE, nor the greatest nice value: a process ends only when
+ * each of its threads was given the processor once more, and with all of it busy that was measured
+ * to take seconds, after SIGKILL too. */
+static void stand_back(void)
 {
-    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
-    (void)!sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){.sched_priority = 0});
+    enum { NICE = 10, IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
+    (void)!nice(NICE); /* of this thread alone, in Linux */
     (void)!syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT);
 }
 
@@ -240,7 +241,7 @@ void *engine_scrub_thread(void *arg)
     if (store->options.scrub_rate == 0) {
         return NULL;
     }
-    become_idle();
+    stand_back();
     while (!stopping(store)) {
         sleeper_wait(&store->scrub_sleeper, has_work, store, sleep_ms(store));
         if (has_work(store)) {

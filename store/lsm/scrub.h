@@ -7,8 +7,8 @@
  * let go at once, so that its space comes back. What is damaged is told once a table, and marked:
  * from then on lookups there verify what they hand out (table.h).
  *
- * Threads:   scrub thread, of the least priority that the system has; engine_scrub_close() after it
- *            has ended. It is no thread that can be stuck (store_stuck_ms()): on a busy machine it
+ * Threads:   scrub thread, which stands back for others; engine_scrub_close() after it has ended.
+ *            It is no thread that can be stuck (store_stuck_ms()): on a busy machine it
  *            may not run for long.
  * Ownership: store->scrubber is the thread's own; it holds a reference on the table at hand.
  * Errors:    told as events.

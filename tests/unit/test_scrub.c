@@ -3,10 +3,12 @@
 #include "store/lsm/scrub.h"
 
 #include <dirent.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/base/sigbus.h"
 #include "store/lsm/files.h"
@@ -432,25 +434,31 @@ static void closing_does_not_wait_for_a_slow_scrub(void **state)
     vfs_mem_free(fs);
 }
 
-/* Threads of this process that run only when nobody else wants to. */
-static size_t idle_threads(void)
+/* Threads of this process that get of the disk what nobody else wants, and less of the processor
+ * than this one. */
+static size_t modest_threads(void)
 {
+    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
     size_t n = 0;
+    int mine = getpriority(PRIO_PROCESS, 0);
     DIR *tasks = opendir("/proc/self/task");
     assert_non_null(tasks);
     for (struct dirent *task = readdir(tasks); task; task = readdir(tasks)) {
-        n += sched_getscheduler((pid_t)strtol(task->d_name, NULL, 10)) == SCHED_IDLE;
+        id_t id = (id_t)strtoul(task->d_name, NULL, 10);
+        long io = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, id);
+        n += id != 0 && io >> IOPRIO_CLASS_SHIFT == IOPRIO_CLASS_IDLE &&
+             (getpriority(PRIO_PROCESS, id) > mine || mine == 19);
     }
     closedir(tasks);
     return n;
 }
 
-static void it_runs_only_when_nobody_else_wants_to(void **state)
+static void it_stands_back_for_others(void **state)
 {
     (void)state;
-    assert_int_equal(idle_threads(), sched_getscheduler(0) == SCHED_IDLE);
+    size_t before = modest_threads();
     struct store *store = open_threaded(UINT64_C(1) << 20);
-    while (idle_threads() != 1) {
+    while (modest_threads() != before + 1) {
         wait_a_moment(); /* until the thread has begun */
     }
     store_close(store);
@@ -473,7 +481,7 @@ int main(void)
         cmocka_unit_test(closing_in_the_middle_of_a_pass_leaves_nothing_open),
         cmocka_unit_test(the_thread_wakes_when_there_are_tables_and_goes_round_again),
         cmocka_unit_test(closing_does_not_wait_for_a_slow_scrub),
-        cmocka_unit_test(it_runs_only_when_nobody_else_wants_to),
+        cmocka_unit_test(it_stands_back_for_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
