@@ -137,6 +137,7 @@ static const struct {
     NUMBER("filters", "positives", filter_positives),
     NUMBER("filters", "false_positives", filter_false_positives),
     NUMBER("pins", "entries", pinned_entries),
+    NUMBER("pins", "bytes", pinned_bytes),
     NUMBER("pins", "scans", scans_open),
     NUMBER("pins", "rcu_backlog", rcu_backlog),
     NUMBER("recovery", "us", recovery_us),

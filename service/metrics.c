@@ -240,6 +240,7 @@ static const struct {
     COUNTER(filter_false_positives, "varve_filter_false_positives_total",
             "Answers: may be there, where it was not."),
     GAUGE(pinned_entries, "varve_pinned_entries", "Values held for answers under way."),
+    GAUGE(pinned_bytes, "varve_pinned_bytes", "Bytes of memory that they hold at most."),
     GAUGE(scans_open, "varve_scans_open", "Snapshots held for lists."),
     GAUGE(rcu_backlog, "varve_rcu_backlog", "Structures that wait for readers to leave."),
     COUNTER(view_swaps, "varve_view_swaps_total", "Changes of the set of tables and memtables."),

@@ -150,7 +150,7 @@ struct store_entry {
 typedef void store_get_fn(void *arg, enum err err, const struct store_entry *entry);
 
 /* Looks up the newest durable version of `key` (1 to STORE_KEY_MAX_BYTES). Errors: ERR_CORRUPT,
- * ERR_IO (of this key; the store goes on). May fault in a page. */
+ * ERR_IO (of this key; the store goes on), ERR_NO_MEMORY. May fault in a page. */
 void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg);
 
 /* Unpins. Any thread, cheap: freeing is left to the store's threads. */
@@ -314,9 +314,10 @@ struct store_stats {
     uint64_t inflight_bytes, waiting_writes;
     uint64_t filter_lookups, filter_positives, filter_false_positives;
     uint64_t pinned_entries, scans_open, rcu_backlog;
-    uint64_t scrub_bytes, scrub_passes,
-        scrub_pass_us;       /* verified; passes; how long the last took */
-    uint64_t damaged_tables; /* of those that are in use, by whoever found the damage */
+    uint64_t pinned_bytes; /* of memory that they hold at most; those in tables hold none */
+    uint64_t scrub_bytes, scrub_passes; /* verified on the disk; times that all tables were */
+    uint64_t scrub_pass_us;             /* that the last time took */
+    uint64_t damaged_tables;            /* of those that are in use, by whoever found the damage */
     uint64_t rotations, view_swaps, insert_retries, claim_retries;
     uint64_t writes, gets;
     uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;

@@ -177,8 +177,15 @@ struct view *engine_snapshot(struct store *store, uint64_t *ret_seq)
     return view;
 }
 
-/* A pin is a reference on what owns the bytes: a memtable's chunk, or a table (marked by bit 0). */
+/* A pin is a reference on what owns the bytes: a memtable's chunk, or a table (marked by bit 0); or
+ * the bytes themselves, copied (bit 1). */
 #define PIN_TABLE ((uintptr_t)1)
+#define PIN_COPY  ((uintptr_t)2)
+
+struct pinned_copy {
+    uint64_t size_bytes; /* of all */
+    uint8_t value[];
+};
 
 static void copy_text(struct store_text *into, struct bytes from)
 {
@@ -229,11 +236,47 @@ void engine_pin(struct store *store, const struct view_hit *hit, struct store_en
     if (hit->node) {
         chunk_acquire(hit->node->chunk);
         entry->pin = hit->node->chunk;
+        atomic_fetch_add_explicit(&store->counters.pinned_bytes, chunk_bytes(hit->node->chunk),
+                                  memory_order_relaxed);
     } else {
         table_acquire(hit->table);
         entry->pin = (void *)((uintptr_t)hit->table | PIN_TABLE);
     }
     atomic_fetch_add_explicit(&store->counters.pinned_entries, 1, memory_order_relaxed);
+}
+
+static void unpin_chunk(struct store *store, struct chunk *chunk)
+{
+    atomic_fetch_sub_explicit(&store->counters.pinned_bytes, chunk_bytes(chunk),
+                              memory_order_relaxed);
+    chunk_release(chunk);
+}
+
+/* A small value that was pinned in a memtable's chunk is copied if pins hold much memory already:
+ * 256 KiB for some bytes, as long as a slow client likes. A large one has a chunk of its own, and a
+ * copy would be as large. Outside the read section, since it allocates. */
+static enum err copy_if_crowded(struct store *store, uint64_t record_bytes,
+                                struct store_entry *entry)
+{
+    if (record_bytes >= ARENA_LARGE_BYTES ||
+        atomic_load_explicit(&store->counters.pinned_bytes, memory_order_relaxed) <=
+            ENGINE_PINNED_MAX_BYTES) {
+        return ERR_OK;
+    }
+    struct chunk *chunk = entry->pin;
+    uint64_t size = sizeof(struct pinned_copy) + entry->value.size;
+    struct pinned_copy *copy = malloc(size);
+    if (copy) {
+        copy->size_bytes = size;
+        memcpy(copy->value, entry->value.data, entry->value.size);
+        entry->value.data = copy->value;
+        entry->pin = (void *)((uintptr_t)copy | PIN_COPY);
+        atomic_fetch_add_explicit(&store->counters.pinned_bytes, size, memory_order_relaxed);
+    } else {
+        atomic_fetch_sub_explicit(&store->counters.pinned_entries, 1, memory_order_relaxed);
+    }
+    unpin_chunk(store, chunk);
+    return copy ? ERR_OK : ERR_NO_MEMORY;
 }
 
 void store_entry_release(struct store_entry *entry)
@@ -246,8 +289,13 @@ void store_entry_release(struct store_entry *entry)
         if (table_release(table)) {
             engine_reap_table(store, table);
         }
+    } else if (pin & PIN_COPY) {
+        struct pinned_copy *copy = (struct pinned_copy *)(pin & ~PIN_COPY);
+        atomic_fetch_sub_explicit(&store->counters.pinned_bytes, copy->size_bytes,
+                                  memory_order_relaxed);
+        free(copy);
     } else {
-        chunk_release((struct chunk *)pin);
+        unpin_chunk(store, (struct chunk *)pin);
     }
     *entry = (struct store_entry){0};
 }
@@ -275,15 +323,20 @@ void store_get(struct store *store, struct bytes key, store_get_fn *done, void *
         err = engine_describe(store, &hit, &entry, &kind);
     }
     bool found = err == ERR_OK && kind == RECORD_PUT;
+    uint64_t record_bytes = 0;
     if (found) {
         engine_pin(store, &hit, &entry);
         entry.key = key;
+        record_bytes = hit.node ? record_size(hit.record) : 0;
     }
     if (err != ERR_OK) {
         engine_table_failed(store, hit.table, err);
     }
     rcu_door_unlock();
-    done(arg, err, found ? &entry : NULL);
+    if (record_bytes > 0) {
+        err = copy_if_crowded(store, record_bytes, &entry);
+    }
+    done(arg, err, found && err == ERR_OK ? &entry : NULL);
 }
 
 enum store_state store_state(const struct store *store)

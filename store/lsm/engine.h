@@ -39,6 +39,9 @@
 #define ENGINE_LEVEL0_STOP    20u    /* level-0 tables at which writes wait */
 #define ENGINE_WAITING_MAX    16384u /* writes that may wait for admission */
 #define ENGINE_SCANS_MAX      256u
+/* Held in memtables' chunks by values on their way to clients; beyond it small values are copied.
+ * Not an option: below it costs memory, above it a copy of at most 32 KiB, both little. */
+#define ENGINE_PINNED_MAX_BYTES (UINT64_C(64) << 20)
 
 /* Set aside for an operation beside its key, texts and value: header, links, frames. */
 #define ENGINE_OP_BYTES        UINT64_C(256)
@@ -190,7 +193,7 @@ struct store {
         _Atomic uint64_t compaction_read_bytes, compaction_written_bytes, compaction_debt_bytes;
         _Atomic uint64_t log_syncs, log_bytes_written, rotations, view_swaps, claim_retries;
         _Atomic uint64_t level0_stops;
-        _Atomic uint64_t pinned_entries, scans_open, rcu_backlog;
+        _Atomic uint64_t pinned_entries, pinned_bytes, scans_open, rcu_backlog;
         _Atomic uint64_t scrub_bytes, scrub_passes, scrub_pass_us;
         _Atomic uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;
         _Atomic uint64_t batch_count[STORE_BATCH_BUCKETS], batch_total_ops;

@@ -56,6 +56,7 @@ static void copy_counters(struct store *store, struct store_stats *stats)
     COPY(filter_positives);
     COPY(filter_false_positives);
     COPY(pinned_entries);
+    COPY(pinned_bytes);
     COPY(scans_open);
     COPY(rcu_backlog);
     COPY(scrub_bytes);
