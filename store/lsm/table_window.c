@@ -21,15 +21,22 @@ static uint64_t round_up(const struct table_window *window, uint64_t offset)
     return round_down(window, offset + align_of(window) - 1);
 }
 
+/* A buffer for so many bytes from any place on. */
+static uint8_t *new_buffer(uint64_t size, uint64_t *ret_capacity)
+{
+    uint64_t capacity = (size / VFS_DIRECT_ALIGN + 2) * VFS_DIRECT_ALIGN;
+    uint8_t *buffer = aligned_alloc(VFS_DIRECT_ALIGN, capacity);
+    if (buffer) {
+        *ret_capacity = capacity;
+    }
+    return buffer;
+}
+
 enum err table_window_open(struct vfs_dir *dir, const char *name, uint64_t limit,
                            enum table_window_use use, struct table_window *ret_window)
 {
-    struct table_window window = {
-        .limit = limit,
-        .use = use,
-        .capacity = WINDOW_BYTES,
-        .buffer = aligned_alloc(VFS_DIRECT_ALIGN, WINDOW_BYTES),
-    };
+    struct table_window window = {.limit = limit, .use = use};
+    window.buffer = new_buffer(limit < WINDOW_BYTES ? limit : WINDOW_BYTES, &window.capacity);
     if (!window.buffer) {
         return ERR_NO_MEMORY;
     }
@@ -65,13 +72,14 @@ static enum err grow(struct table_window *window, uint64_t size)
         return ERR_OK;
     }
     /* The old bytes aren't needed any more. */
-    uint8_t *buffer = aligned_alloc(VFS_DIRECT_ALIGN, size);
+    uint64_t capacity;
+    uint8_t *buffer = new_buffer(size, &capacity);
     if (!buffer) {
         return ERR_NO_MEMORY;
     }
     free(window->buffer);
     window->buffer = buffer;
-    window->capacity = size;
+    window->capacity = capacity;
     return ERR_OK;
 }
 
