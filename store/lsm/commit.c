@@ -16,6 +16,14 @@
 #include <sched.h>
 #include <stdlib.h>
 
+/* Lets a test without threads do something else in between (engine.h). */
+static inline void stop(struct store_write *write, enum engine_stop at)
+{
+    if (__builtin_expect(write->store->on_stop != NULL, 0)) {
+        write->store->on_stop(write, at);
+    }
+}
+
 void commit_complete(struct store_write *write, enum err err)
 {
     struct store *store = write->store;
@@ -149,6 +157,7 @@ static enum err look_into_tables(struct store_write *write)
         err = look_for_one(write->store, view, &write->ops[i]);
     }
     rcu_door_unlock();
+    stop(write, ENGINE_STOP_LOOKED);
     return err;
 }
 
@@ -310,6 +319,7 @@ static enum attempt attempt(struct store_write *write, enum err *ret_err)
     }
     size_t n;
     decide(write, view, &n);
+    stop(write, ENGINE_STOP_DECIDED);
     if (n == 0) {
         unlock_stripes(write);
         return NOTHING_TO_WRITE;
@@ -325,8 +335,10 @@ static enum attempt attempt(struct store_write *write, enum err *ret_err)
     if (!claim(store, memtable_generation(view->active), n, &first)) {
         return ROTATED;
     }
+    stop(write, ENGINE_STOP_CLAIMED);
     insert(write, view->active, first);
     unlock_stripes(write);
+    stop(write, ENGINE_STOP_INSERTED);
     hand_over(store, write->ops, first, n);
     return HANDED_OVER;
 }

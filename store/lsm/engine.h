@@ -89,8 +89,20 @@ struct pulse {
     _Atomic uint64_t busy_since_ms; /* 0: no work, or inside a file operation */
 };
 
+/* Where a write can be stopped in the middle of store_write_commit(), for tests. */
+enum engine_stop {
+    ENGINE_STOP_LOOKED,   /* step 3: tables were looked into */
+    ENGINE_STOP_DECIDED,  /* step 5, in a read section and under its stripes, as up to the next */
+    ENGINE_STOP_CLAIMED,  /* step 6 */
+    ENGINE_STOP_INSERTED, /* step 7: linked, stripes unlocked, slots not set; in the section */
+};
+
 struct store {
     struct store_options options;
+    /* In manual mode a test may set it: it is called at each stop, and what it does there (other
+     * writes on other stripes, steps but for the reclaim step in a read section) happens between
+     * two moves of this write, as if another thread did it. NULL otherwise. */
+    void (*on_stop)(struct store_write *write, enum engine_stop at);
     const struct vfs *vfs;
     struct vfs_dir *dir;
     char *dir_path;
