@@ -135,6 +135,7 @@ void sim_lose_power(struct sim *sim, enum mem_keep keep)
     if (sim->store) {
         abandon(sim);
     }
+    sim->foretold = NOT_FORETOLD; /* by what may not have been synced */
     sim_disk_after_crash(sim, keep);
 }
 
