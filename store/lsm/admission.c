@@ -38,6 +38,7 @@ static enum verdict judge_without_space(struct store *store, const struct store_
                                         enum err *ret_err)
 {
     if (write->deletes_only && try_reserve(store, write->reserved_bytes)) {
+        atomic_store(&store->deletes_waiting, true);
         return ADMIT;
     }
     uint64_t needs = write->reserved_bytes + ENGINE_LOG_SLACK_BYTES;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "store/lsm/compaction_run.h"
+#include "store/lsm/space.h"
 
 /* In manual mode slices are small, so that a test can do much between two of them. */
 #define SLICE_BYTES        (UINT64_C(1) << 20)
@@ -154,6 +155,7 @@ static bool fail(struct store *store, enum err err, const struct err_detail *det
 
     compaction_free(compactor->running);
     compactor->running = NULL;
+    space_return(store, err);
     complete_requests(compactor, err);
     if (left_alone || full) {
         compactor->retry_ms = 0;
@@ -181,6 +183,7 @@ static void succeed(struct store *store)
     compactor->failures = 0;
     compactor->told = 0;
     compactor->unreadable = 0;
+    space_return(store, ERR_OK);
     complete_requests(compactor, ERR_OK);
 }
 
@@ -268,7 +271,12 @@ static enum err pick(struct store *store, const struct view *view, struct compac
     *ret_table_bytes = shape.table_bytes;
     atomic_store_explicit(&store->counters.compaction_debt_bytes, shape.debt_bytes,
                           memory_order_relaxed);
-    compactor->full = take_requests(store, view->covered_seq, false);
+    if (atomic_load(&store->no_space)) {
+        shape.level0_due = 1; /* it may have the deletes that bring space */
+    }
+    if (!compactor->full) {
+        compactor->full = take_requests(store, view->covered_seq, false);
+    }
     if (compactor->full) {
         return compaction_pick_full(view, ret_pick, ret_found);
     }
@@ -289,6 +297,11 @@ static bool begin(struct store *store)
     struct view *view = engine_view_acquire(store);
     enum err err = pick(store, view, &picked, &table_bytes, &found);
     view_release(view);
+    if (err == ERR_OK && found && !picked.move && !space_borrow(store)) {
+        compaction_pick_release(&picked, store);
+        compactor->retry_ms = engine_now_ms() + ENGINE_RETRY_MS; /* or as soon as it is lent */
+        return false;
+    }
     if (err == ERR_OK && found) {
         err = compaction_new(store, &picked, table_bytes, &compactor->running);
         if (err != ERR_OK) {
@@ -301,6 +314,7 @@ static bool begin(struct store *store)
     if (!found) {
         compactor->seen_swaps = swaps;
         compactor->retry_ms = 0; /* what failed isn't due any more */
+        space_return(store, ERR_OK);
         bool answered = compactor->full != NULL;
         complete_requests(compactor, ERR_OK); /* there was nothing to do for them */
         return answered;
@@ -365,6 +379,7 @@ static void drop_all(struct store *store, enum err err)
     struct compactor *compactor = store->compactor;
     compaction_free(compactor->running);
     compactor->running = NULL;
+    space_return(store, err);
     complete_requests(compactor, err);
 }
 
@@ -389,7 +404,8 @@ bool engine_compaction_step(struct store *store)
         engine_io_end(pulse(store));
         return more;
     }
-    if (compactor->retry_ms > engine_now_ms() && !store->options.manual) {
+    if (compactor->retry_ms > engine_now_ms() && !store->options.manual &&
+        atomic_load(&store->loan) != SPACE_LENT) {
         return false;
     }
     return begin(store);
@@ -420,7 +436,7 @@ static bool has_work(void *arg)
         return false;
     }
     if (compactor->retry_ms != 0) {
-        return engine_now_ms() >= compactor->retry_ms;
+        return engine_now_ms() >= compactor->retry_ms || atomic_load(&store->loan) == SPACE_LENT;
     }
     if (atomic_load(&store->counters.view_swaps) != compactor->seen_swaps) {
         return true;

@@ -99,6 +99,7 @@ void compaction_shape_of(const struct view *view, uint64_t memtable_bytes,
         .table_bytes =
             memtable_bytes < COMPACTION_TABLE_BYTES ? memtable_bytes : COMPACTION_TABLE_BYTES,
         .base_level = COMPACTION_LAST_LEVEL,
+        .level0_due = ENGINE_LEVEL0_TRIGGER,
     };
     measure(view, &shape);
     uint32_t first = COMPACTION_LAST_LEVEL; /* below level 0 that has tables */
@@ -371,9 +372,9 @@ static uint32_t fullest_level(const struct compaction_shape *shape, uint32_t tri
 /* Above 1: the level is due. So level 0 goes first, unless another one is further beyond what it
  * should be: if it always did, a steady load would keep the others waiting for ever, and what level
  * 0 is merged with would grow without end. */
-static double level0_score(const struct view *view)
+static double level0_score(const struct view *view, const struct compaction_shape *shape)
 {
-    return (double)view->levels[0].n_tables / ENGINE_LEVEL0_TRIGGER;
+    return (double)view->levels[0].n_tables / (double)shape->level0_due;
 }
 
 uint64_t compaction_bytes_before_level0(const struct view *view,
@@ -381,7 +382,7 @@ uint64_t compaction_bytes_before_level0(const struct view *view,
 {
     double bytes = 0;
     for (uint32_t l = shape->base_level; l < COMPACTION_LAST_LEVEL; l++) {
-        double limit = level0_score(view) * (double)shape->target_bytes[l];
+        double limit = level0_score(view, shape) * (double)shape->target_bytes[l];
         double excess = (double)shape->weight_bytes[l] - limit;
         if (excess > 0) {
             bytes +=
@@ -395,11 +396,11 @@ static bool pick_into(const struct view *view, const struct compaction_shape *sh
                       const struct compaction_damage *damage, bool in[],
                       struct compaction_pick *pick, bool *blocked)
 {
-    bool level0_due = view->levels[0].n_tables >= ENGINE_LEVEL0_TRIGGER;
+    bool level0_due = view->levels[0].n_tables >= shape->level0_due;
     uint32_t tried = 0;
     *blocked = false;
     for (;;) {
-        uint32_t l = fullest_level(shape, tried, level0_due ? level0_score(view) : 1);
+        uint32_t l = fullest_level(shape, tried, level0_due ? level0_score(view, shape) : 1);
         if (l != COMPACTION_LAST_LEVEL) {
             if (pick_level(view, l, damage, pick)) {
                 return true;

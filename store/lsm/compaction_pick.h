@@ -43,6 +43,7 @@ struct compaction_shape {
     uint64_t weight_bytes[MANIFEST_LEVELS];
     uint64_t target_bytes[MANIFEST_LEVELS]; /* of the base level and those below it */
     uint32_t base_level;
+    size_t level0_due;   /* tables of level 0 from which on it is merged */
     uint64_t debt_bytes; /* to read until nothing is due, an estimate */
 };
 

@@ -71,8 +71,11 @@ enum engine_thread {
 enum engine_gate {
     ENGINE_GATE_ROTATION = 1 << 0, /* the memtable is full and can't be sealed yet */
     ENGINE_GATE_LEVEL0 = 1 << 1,   /* too many level-0 tables */
-    ENGINE_GATE_SPACE = 1 << 2,    /* the memtable is full and the disk too */
+    ENGINE_GATE_SPACE = 1 << 2,    /* the disk is full */
 };
+
+/* Of the space that is kept back (space.h): what compaction may have of it. */
+enum space_loan { SPACE_OWN, SPACE_ASKED, SPACE_LENT };
 
 struct op;
 
@@ -177,9 +180,12 @@ struct store {
     pthread_t threads[ENGINE_THREADS];
     size_t n_threads;
     struct pulse pulses[ENGINE_THREADS];
-    _Atomic bool spare_wanted;   /* the flush thread is to make a spare segment */
-    _Atomic bool no_space;       /* a segment or table couldn't be written for want of space */
-    bool ballast;                /* the ballast file exists; flush thread's */
+    _Atomic bool spare_wanted; /* the flush thread is to make a spare segment */
+    _Atomic bool no_space; /* something couldn't be written for want of space: puts are refused */
+    _Atomic bool deletes_waiting;    /* admitted while the disk is full, and in memory only */
+    _Atomic bool compaction_starved; /* the last compaction found no space */
+    _Atomic enum space_loan loan;
+    uint64_t ballast_bytes;      /* of the ballast, 0: there is none; flush thread's */
     bool flush_failed;           /* said so already; flush thread's */
     uint64_t flush_retry_ms;     /* not before; UINT64_MAX: never; flush thread's */
     struct compactor *compactor; /* compaction thread's (compaction.c) */

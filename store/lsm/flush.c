@@ -1,6 +1,6 @@
 /*
  * The flush thread: makes spare log segments ahead of need, and turns sealed memtables into level-0
- * tables, oldest first. It holds the ballast: space that is given free when a flush finds none.
+ * tables, oldest first. It also looks after the space that is kept back (space.h).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,6 +11,7 @@
 #include "store/lsm/edit.h"
 #include "store/lsm/flush.h"
 #include "store/lsm/scrub.h"
+#include "store/lsm/space.h"
 
 static struct pulse *pulse(struct store *store)
 {
@@ -23,39 +24,15 @@ static void kick_log(struct store *store)
     sleeper_wake(&store->log_sleeper);
 }
 
-/* --- Space
+/* --- How an attempt ended
  * ---------------------------------------------------------------------------------------- */
-
-void flush_make_ballast(struct store *store)
-{
-    struct vfs_file *file;
-    enum err err = vfs_open(store->dir, FILES_BALLAST, VFS_CREATE, &file);
-    if (err == ERR_OK) {
-        err = vfs_reserve(file, store->options.memtable_bytes);
-        vfs_close(file);
-    }
-    store->ballast = err == ERR_OK || err == ERR_EXISTS;
-    if (!store->ballast) {
-        (void)!vfs_unlink(store->dir, FILES_BALLAST);
-    }
-}
 
 /* Notes a failure: says so once, and when to try again. */
 static void note_failure(struct store *store, enum err err, const char *what)
 {
     store->flush_retry_ms = engine_now_ms() + ENGINE_RETRY_MS;
-    if (err == ERR_NO_SPACE && store->ballast && vfs_unlink(store->dir, FILES_BALLAST) == ERR_OK) {
-        store->ballast = false;
-        store->flush_retry_ms = 0; /* at once, with the ballast's space */
-        return;
-    }
     if (err == ERR_NO_SPACE) {
-        if (!atomic_exchange(&store->no_space, true)) {
-            engine_event(store, STORE_EVENT_NO_SPACE,
-                         "no space in %s for %s; puts are refused once the memtable is full",
-                         store->dir_path, what);
-        }
-        kick_log(store); /* which turns waiting puts away */
+        space_is_short(store, what);
     } else if (!store->flush_failed) {
         store->flush_failed = true;
         engine_event(store, STORE_EVENT_BACKGROUND_FAILED,
@@ -65,14 +42,20 @@ static void note_failure(struct store *store, enum err err, const char *what)
     }
 }
 
-static void note_success(struct store *store)
+static bool finish(struct store *store, enum err err, const char *what)
 {
-    store->flush_failed = false;
-    store->flush_retry_ms = 0;
-    if (atomic_exchange(&store->no_space, false)) {
-        engine_event(store, STORE_EVENT_SPACE_BACK, "there is space in %s again", store->dir_path);
+    if (err == ERR_OK) {
+        store->flush_failed = false;
+        store->flush_retry_ms = 0;
+        kick_log(store);
+        return true;
     }
-    kick_log(store);
+    if (err == ERR_OUTCOME_UNKNOWN || err == ERR_READ_ONLY) {
+        store->flush_retry_ms = UINT64_MAX; /* not before a restart */
+    } else {
+        note_failure(store, err, what);
+    }
+    return false;
 }
 
 /* --- Spare segments
@@ -311,6 +294,23 @@ static void answer_requests(struct store *store)
     sleeper_wake(&store->compaction_sleeper);
 }
 
+/* Under the admission mutex. */
+static void raise_flush_target(struct store *store, uint64_t target)
+{
+    if (atomic_load(&store->flush_target) < target) {
+        atomic_store(&store->flush_target, target);
+    }
+}
+
+/* Has the memtable sealed as if somebody had asked for a flush. */
+static void request_rotation(struct store *store)
+{
+    pthread_mutex_lock(&store->admission_mutex);
+    raise_flush_target(store, claim_seq(atomic_load(&store->claim)) - 1);
+    pthread_mutex_unlock(&store->admission_mutex);
+    kick_log(store);
+}
+
 void engine_request(struct store *store, bool compact, store_done_fn *done, void *arg)
 {
     struct flush_request *request = malloc(sizeof *request);
@@ -324,9 +324,7 @@ void engine_request(struct store *store, bool compact, store_done_fn *done, void
     pthread_mutex_lock(&store->admission_mutex);
     request->next = store->requests;
     store->requests = request;
-    if (atomic_load(&store->flush_target) < target) {
-        atomic_store(&store->flush_target, target);
-    }
+    raise_flush_target(store, target);
     pthread_mutex_unlock(&store->admission_mutex);
     atomic_store(&store->spare_wanted, true);
     atomic_store(&store->requests_changed, true);
@@ -342,21 +340,17 @@ void store_flush(struct store *store, store_done_fn *done, void *arg)
 /* --- Step and thread
  * ------------------------------------------------------------------------------ */
 
-static bool finish(struct store *store, enum err err, const char *what)
+/* A full disk is met with the ballast. */
+static enum err flush_with_ballast(struct store *store, struct memtable *memtable, bool is_active)
 {
-    if (err == ERR_OK) {
-        note_success(store);
-        return true;
+    enum err err = flush_memtable(store, memtable, is_active);
+    if (err == ERR_NO_SPACE && space_give_ballast(store)) {
+        err = flush_memtable(store, memtable, is_active);
     }
-    if (err == ERR_OUTCOME_UNKNOWN || err == ERR_READ_ONLY) {
-        store->flush_retry_ms = UINT64_MAX; /* not before a restart */
-        return false;
-    }
-    note_failure(store, err, what);
-    return store->flush_retry_ms == 0;
+    return err;
 }
 
-/* True if a memtable was flushed or may be flushed again at once. */
+/* True if a memtable was flushed. */
 static bool flush_oldest(struct store *store)
 {
     uint64_t segment = 0;
@@ -364,12 +358,60 @@ static bool flush_oldest(struct store *store)
     if (!memtable) {
         return false;
     }
-    enum err err = flush_memtable(store, memtable, false);
+    enum err err = flush_with_ballast(store, memtable, false);
     memtable_release(memtable);
     if (err == ERR_OK) {
         drop_segment(store, segment);
     }
     return finish(store, err, "a table");
+}
+
+static enum err make_wanted_spare(struct store *store)
+{
+    atomic_store(&store->spare_wanted, false); /* before it is there and may be used up */
+    engine_io_begin(pulse(store));
+    enum err err = make_spare(store);
+    engine_io_end(pulse(store));
+    if (err != ERR_OK) {
+        atomic_store(&store->spare_wanted, true);
+    }
+    return err;
+}
+
+static bool may_flush_deletes(struct store *store)
+{
+    rcu_door_lock();
+    const struct view *view = atomic_load(&store->view);
+    bool may = memtable_records(view->active) > 0 && view->n_sealed == 0 &&
+               view->levels[0].n_tables < ENGINE_LEVEL0_STOP;
+    rcu_door_unlock();
+    return may && !atomic_load(&store->closing);
+}
+
+/* Deletes that came while the disk is full free nothing as long as they are in memory only: has the
+ * memtable sealed, with a segment from the ballast if need be. The rest of the ballast is enough
+ * for the table. */
+static void flush_deletes(struct store *store)
+{
+    if (!atomic_load(&store->deletes_waiting) || !may_flush_deletes(store) ||
+        space_free_all_but_needed(store) != ERR_OK) {
+        return;
+    }
+    atomic_store(&store->spare_wanted, true);
+    if (spare_is_wanted(store) && make_wanted_spare(store) != ERR_OK) {
+        return;
+    }
+    atomic_store(&store->deletes_waiting, false);
+    request_rotation(store);
+}
+
+/* With the disk full: what can be done, until the next attempt. */
+static void wait_for_space(struct store *store)
+{
+    store->flush_retry_ms = engine_now_ms() + ENGINE_RETRY_MS;
+    if (atomic_load(&store->loan) == SPACE_OWN) {
+        flush_deletes(store);
+    }
 }
 
 bool engine_flush_step(struct store *store)
@@ -382,23 +424,30 @@ bool engine_flush_step(struct store *store)
     if (store->flush_retry_ms == UINT64_MAX) {
         return false;
     }
+    store->flush_retry_ms = 0; /* unless something fails now */
     if (flush_oldest(store)) {
         answer_requests(store);
         return true;
     }
-    if (spare_is_wanted(store)) {
-        atomic_store(&store->spare_wanted, false); /* before it is there and may be used up */
-        engine_io_begin(pulse(store));
-        enum err err = make_spare(store);
-        engine_io_end(pulse(store));
-        if (err != ERR_OK) {
-            atomic_store(&store->spare_wanted, true);
-        }
-        return finish(store, err, "a log segment");
+    if (store->flush_retry_ms == UINT64_MAX) {
+        return false;
     }
-    if (!store->ballast && !atomic_load(&store->no_space)) {
-        flush_make_ballast(store);
-        store->flush_retry_ms = store->ballast ? 0 : engine_now_ms() + ENGINE_RETRY_MS;
+    bool whole = space_restore(store);
+    bool short_of_space = atomic_load(&store->no_space);
+    if (spare_is_wanted(store) && (whole || !short_of_space)) {
+        if (finish(store, make_wanted_spare(store), "a log segment")) {
+            return true;
+        }
+        if (store->flush_retry_ms == UINT64_MAX) {
+            return false;
+        }
+    } else if (whole && short_of_space && store->flush_retry_ms == 0 && space_look_again(store)) {
+        return true;
+    }
+    if (atomic_load(&store->no_space)) {
+        wait_for_space(store);
+    } else if (!whole) {
+        store->flush_retry_ms = engine_now_ms() + ENGINE_RETRY_MS;
     }
     return false;
 }
@@ -419,7 +468,7 @@ enum err flush_at_close(struct store *store)
     }
     size_t n_segments = store->n_segments;
     memcpy(segments, store->segments, sizeof segments);
-    enum err err = flush_memtable(store, view->active, true);
+    enum err err = flush_with_ballast(store, view->active, true);
     for (size_t i = 0; err == ERR_OK && i < n_segments; i++) {
         drop_segment(store, segments[i]);
     }

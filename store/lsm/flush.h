@@ -17,9 +17,6 @@
 MUST_USE enum err flush_write_table(struct store *store, const struct memtable *memtable,
                                     struct table **ret_table);
 
-/* Sets space aside for flushes on a full disk, if there is any. May block. */
-void flush_make_ballast(struct store *store);
-
 /* At close: flushes everything; what fails stays in the log. May block. */
 MUST_USE enum err flush_at_close(struct store *store);
 

@@ -216,10 +216,10 @@ static enum err seal_active(struct store *store)
 /* Seals the memtable if it is full and what that takes is there; else says what writes wait for. */
 static bool rotate(struct store *store)
 {
-    bool full, possible = true, rotated = false;
+    bool full, rotated = false;
     if (rotation_is_wanted(store, &full)) {
         pthread_mutex_lock(&store->view_mutex);
-        possible = store->spare && atomic_load(&store->view)->n_sealed < VIEW_SEALED_MAX;
+        bool possible = store->spare && atomic_load(&store->view)->n_sealed < VIEW_SEALED_MAX;
         rotated = possible && seal_active(store) == ERR_OK;
         pthread_mutex_unlock(&store->view_mutex);
         if (!rotated) {
@@ -227,10 +227,10 @@ static bool rotate(struct store *store)
             sleeper_wake(&store->flush_sleeper);
         }
     }
-    bool stuck = full && !rotated;
-    bool no_space = stuck && !possible && atomic_load(&store->no_space);
+    bool no_space = atomic_load(&store->no_space);
+    bool stuck = full && !rotated && !no_space;
     /* Closed before the other is opened. */
-    engine_set_gate(store, no_space ? ENGINE_GATE_SPACE : ENGINE_GATE_ROTATION, stuck);
+    engine_set_gate(store, no_space ? ENGINE_GATE_SPACE : ENGINE_GATE_ROTATION, no_space || stuck);
     engine_set_gate(store, no_space ? ENGINE_GATE_ROTATION : ENGINE_GATE_SPACE, false);
     return rotated;
 }

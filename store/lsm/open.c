@@ -18,6 +18,7 @@
 #include "store/lsm/edit.h"
 #include "store/lsm/flush.h"
 #include "store/lsm/scrub.h"
+#include "store/lsm/space.h"
 
 struct store_options store_options_default(void)
 {
@@ -283,7 +284,7 @@ static enum err flush_replayed(struct replay *replay)
 {
     struct table *table;
     enum err err = flush_write_table(replay->store, replay->memtable, &table);
-    if (err == ERR_NO_SPACE && vfs_unlink(replay->store->dir, FILES_BALLAST) == ERR_OK) {
+    if (err == ERR_NO_SPACE && space_give_ballast(replay->store)) {
         err = flush_write_table(replay->store, replay->memtable, &table);
     }
     if (err != ERR_OK) {
@@ -377,21 +378,6 @@ static enum err replay_log(struct store *store, const struct manifest *manifest,
 /* --- The end of recovery
  * -------------------------------------------------------------------------- */
 
-static enum err first_segment(struct store *store, struct err_detail *detail)
-{
-    enum err err = wal_create(store->dir, engine_new_number(store), store->store_id,
-                              engine_random_id(), store->segment_bytes, &store->wal);
-    if (err == ERR_NO_SPACE && vfs_unlink(store->dir, FILES_BALLAST) == ERR_OK) {
-        err = wal_create(store->dir, engine_new_number(store), store->store_id, engine_random_id(),
-                         store->segment_bytes, &store->wal);
-    }
-    if (err != ERR_OK) {
-        err_detail_set(detail, "cannot write a log segment of %" PRIu64 " bytes to %s: %s",
-                       store->segment_bytes, store->dir_path, err_text(err));
-    }
-    return err;
-}
-
 struct orphans {
     const struct store *store;
     const struct view *view;
@@ -403,7 +389,7 @@ struct orphans {
 static bool is_named(const struct orphans *orphans, enum file_kind kind, uint64_t number)
 {
     if (kind == FILE_SEGMENT) {
-        return number == wal_number(orphans->store->wal);
+        return orphans->store->wal && number == wal_number(orphans->store->wal);
     }
     for (size_t level = 0; level < MANIFEST_LEVELS; level++) {
         const struct view_level *of = &orphans->view->levels[level];
@@ -470,25 +456,67 @@ static enum err number_everything(struct store *store, const struct manifest *ma
     return ERR_OK;
 }
 
-/* Makes the store ready for numbers from `next_seq` on and publishes its view. */
-static enum err begin(struct store *store, struct view *view, uint64_t next_seq,
-                      struct err_detail *detail)
+/* Creates the segment that takes the first frame, and puts a manifest in force that names it. */
+static enum err begin_segment(struct store *store, struct view *view, struct err_detail *detail)
 {
-    enum err err = first_segment(store, detail);
+    enum err err = wal_create(store->dir, engine_new_number(store), store->store_id,
+                              engine_random_id(), store->segment_bytes, &store->wal);
     if (err != ERR_OK) {
+        err_detail_set(detail, "cannot write a log segment of %" PRIu64 " bytes to %s: %s",
+                       store->segment_bytes, store->dir_path, err_text(err));
         return err;
     }
-    err = memtable_new(1, store->options.memtable_bytes, &view->active);
-    if (err != ERR_OK) {
-        return err;
-    }
-    view->covered_seq = next_seq - 1;
     store->segments[0] = wal_number(store->wal);
     store->n_segments = 1;
     err = engine_write_manifest(store, view, view->covered_seq);
     if (err != ERR_OK) {
         err_detail_set(detail, "cannot write %s/" FILES_MANIFEST ": %s", store->dir_path,
                        err_text(err));
+    }
+    return err;
+}
+
+static void drop_first_segment(struct store *store)
+{
+    if (store->wal) {
+        char name[FILES_NAME_BYTES];
+        files_name(FILE_SEGMENT, wal_number(store->wal), name);
+        (void)!vfs_unlink(store->dir, name);
+        wal_close(store->wal);
+        store->wal = NULL;
+        store->n_segments = 0;
+    }
+}
+
+/* Everything is in tables by now. On a full disk the ballast makes room, and then all that was
+ * replayed or left behind does: a manifest without it comes into force first. */
+static enum err begin_segment_on_full_disk(struct store *store, struct view *view,
+                                           struct err_detail *detail)
+{
+    (void)space_give_ballast(store);
+    drop_first_segment(store);
+    enum err err = engine_write_manifest(store, view, view->covered_seq);
+    if (err != ERR_OK) {
+        return err;
+    }
+    remove_orphans(store, view);
+    return begin_segment(store, view, detail);
+}
+
+/* Makes the store ready for numbers from `next_seq` on and publishes its view. */
+static enum err begin(struct store *store, struct view *view, uint64_t next_seq,
+                      struct err_detail *detail)
+{
+    view->covered_seq = next_seq - 1;
+    enum err err = begin_segment(store, view, detail);
+    if (err == ERR_NO_SPACE) {
+        err = begin_segment_on_full_disk(store, view, detail);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = memtable_new(1, store->options.memtable_bytes, &view->active);
+    if (err != ERR_OK) {
         return err;
     }
     atomic_store(&store->claim, claim_of(1, next_seq));
@@ -529,7 +557,7 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
         return err;
     }
     remove_orphans(store, view);
-    flush_make_ballast(store);
+    space_open(store);
     store->counters.recovery_us = engine_now_us() - began_us;
     store->counters.recovered_records = replayed.records;
     engine_event(store, STORE_EVENT_RECOVERED,

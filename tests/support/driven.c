@@ -95,9 +95,9 @@ static void on_written(void *arg, enum err err, const struct store_written *writ
 }
 
 /* Admission may have to wait for any of the background jobs. */
-static void begin_write(struct driven *driven, struct write *w, uint64_t bytes)
+static void begin_write(struct driven *driven, struct write *w, uint64_t bytes, bool deletes_only)
 {
-    struct store_write_size size = {.ops = 1, .bytes = bytes};
+    struct store_write_size size = {.ops = 1, .bytes = bytes, .deletes_only = deletes_only};
     store_write_new(driven->store, &size, on_ready, w);
     while (!w->ready) {
         driven_step(driven);
@@ -118,7 +118,7 @@ void driven_put(struct driven *driven, size_t key, size_t size)
     struct store_put put = {.key = key_of(key, buffer), .value_bytes = size};
     struct write w = {.ready = false};
     void *value;
-    begin_write(driven, &w, put.key.size + size);
+    begin_write(driven, &w, put.key.size + size, false);
     assert_ok(store_write_put(w.write, &put, &value));
     pattern_fill(put.key, ++driven->last_version, value, size);
     finish_write(driven, &w);
@@ -130,7 +130,7 @@ void driven_delete(struct driven *driven, size_t key)
 {
     char buffer[DRIVEN_KEY_BYTES];
     struct write w = {.ready = false};
-    begin_write(driven, &w, DRIVEN_KEY_BYTES);
+    begin_write(driven, &w, DRIVEN_KEY_BYTES, true);
     assert_ok(store_write_delete(w.write, key_of(key, buffer)));
     finish_write(driven, &w);
     driven->keys[key] = (struct driven_key){.version = 0};
