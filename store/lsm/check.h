@@ -28,6 +28,10 @@ struct check_finding {
     bool has_keys;          /* keys from first_key up to but without end_key may be affected; */
     struct bytes first_key; /* size 0: from the first… */
     struct bytes end_key;   /* …to the last */
+    uint64_t first_seq, last_seq; /* of a log: numbers of the writes that are lost; 0: none */
+    const struct table_key *keys; /* some of the keys, as they read: they may be damaged, too */
+    size_t n_keys;
+    uint64_t records; /* of a table: that it may hold; 0: not known */
     const char *text;
 };
 

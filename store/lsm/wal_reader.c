@@ -68,6 +68,10 @@ static enum err window_fill(struct wal_reader *reader, uint64_t offset, size_t a
     }
     reader->window_filled = 0;
     enum err err = vfs_read(reader->file, offset, reader->window, wanted, &got);
+    if (err == ERR_IO && wanted > at_least && reader->damaged) {
+        wanted = at_least;
+        err = vfs_read(reader->file, offset, reader->window, wanted, &got);
+    }
     if (!err && got < wanted) {
         err = ERR_IO; /* somebody cuts the file: what it held is not for us to decide */
     }
@@ -176,6 +180,9 @@ static enum err read_header(struct wal_reader *reader, uint64_t store_id, uint64
                        reader->size_bytes);
         err = ERR_CORRUPT;
     }
+    if (err == ERR_FORMAT && reader->damaged && !file_header_is_intact(&header)) {
+        err = ERR_CORRUPT;
+    }
     if (err != ERR_CORRUPT) {
         return err;
     }
@@ -184,11 +191,11 @@ static enum err read_header(struct wal_reader *reader, uint64_t store_id, uint64
     return err ? err : guess_segment_id(reader);
 }
 
-enum err wal_reader_open(struct wal_reader *reader, struct vfs_dir *dir, const char *name,
-                         uint64_t store_id, uint64_t number, enum wal_header_state *ret_state,
-                         struct err_detail *detail)
+static enum err open_reader(struct wal_reader *reader, struct vfs_dir *dir, const char *name,
+                            uint64_t store_id, uint64_t number, bool damaged,
+                            enum wal_header_state *ret_state, struct err_detail *detail)
 {
-    *reader = (struct wal_reader){.number = number, .detail = detail};
+    *reader = (struct wal_reader){.number = number, .damaged = damaged, .detail = detail};
     strncpy(reader->name, name, sizeof reader->name - 1);
 
     reader->records = malloc(WAL_FRAME_RECORDS_MAX * sizeof(struct record *));
@@ -209,6 +216,20 @@ enum err wal_reader_open(struct wal_reader *reader, struct vfs_dir *dir, const c
         wal_reader_close(reader);
     }
     return err;
+}
+
+enum err wal_reader_open(struct wal_reader *reader, struct vfs_dir *dir, const char *name,
+                         uint64_t store_id, uint64_t number, enum wal_header_state *ret_state,
+                         struct err_detail *detail)
+{
+    return open_reader(reader, dir, name, store_id, number, false, ret_state, detail);
+}
+
+enum err wal_reader_open_damaged(struct wal_reader *reader, struct vfs_dir *dir, const char *name,
+                                 uint64_t store_id, uint64_t number,
+                                 enum wal_header_state *ret_state, struct err_detail *detail)
+{
+    return open_reader(reader, dir, name, store_id, number, true, ret_state, detail);
 }
 
 void wal_reader_close(struct wal_reader *reader)
@@ -378,6 +399,28 @@ enum err wal_reader_frame(struct wal_reader *reader, uint64_t offset, struct wal
             .offset = offset,
             .end = offset + WAL_FRAME_HEADER_BYTES + header.records_bytes,
         };
+    }
+    return err;
+}
+
+enum err wal_reader_record(struct wal_reader *reader, uint64_t offset, uint64_t limit, uint64_t seq,
+                           const struct record **ret_record, uint64_t *ret_size, bool *ret_intact)
+{
+    const uint8_t *bytes;
+
+    *ret_record = NULL;
+    if (offset > limit || limit - offset < RECORD_MIN_BYTES) {
+        return ERR_OK;
+    }
+    enum err err = window_view(reader, offset, sizeof(struct record), &bytes);
+    if (err || record_check_shape(bytes, limit - offset, ret_size) ||
+        (seq != 0 && ((const struct record *)(const void *)bytes)->seq != seq)) {
+        return err;
+    }
+    err = window_view(reader, offset, *ret_size, &bytes);
+    if (!err) {
+        *ret_record = (const void *)bytes;
+        *ret_intact = record_verify(*ret_record) == ERR_OK;
     }
     return err;
 }

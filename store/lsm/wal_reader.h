@@ -35,7 +35,8 @@ struct wal_reader {
     size_t window_capacity, window_filled;
     uint64_t window_begin;
     const struct record **records; /* of the last frame */
-    struct err_detail *detail;     /* the caller's; may be NULL */
+    bool damaged; /* what can't be read is passed over: a bad place further on says nothing */
+    struct err_detail *detail; /* the caller's; may be NULL */
 };
 
 /* One frame that was verified. */
@@ -64,6 +65,13 @@ MUST_USE enum err wal_reader_open(struct wal_reader *reader, struct vfs_dir *dir
                                   uint64_t store_id, uint64_t number,
                                   enum wal_header_state *ret_state, struct err_detail *detail);
 
+/* The same for who looks at damage: a header that says a later version, but whose checksum doesn't
+ * agree, is damaged. */
+MUST_USE enum err wal_reader_open_damaged(struct wal_reader *reader, struct vfs_dir *dir,
+                                          const char *name, uint64_t store_id, uint64_t number,
+                                          enum wal_header_state *ret_state,
+                                          struct err_detail *detail);
+
 /* Also of one that is all zero bytes, or that failed to open. */
 void wal_reader_close(struct wal_reader *reader);
 
@@ -80,6 +88,13 @@ MUST_USE enum err wal_reader_frame(struct wal_reader *reader, uint64_t offset,
  * is a witness to what was durable, and never applied. */
 MUST_USE enum err wal_reader_find(struct wal_reader *reader, uint64_t offset,
                                   struct wal_frame *ret_frame, bool *ret_found);
+
+/* Looks for a record with number `seq` (0: any) at `offset` (a multiple of 8) of a frame that isn't
+ * intact. *ret_record is NULL if there is none of good shape before `limit`; else *ret_size is its
+ * size, and *ret_intact says whether its own checksum agrees. */
+MUST_USE enum err wal_reader_record(struct wal_reader *reader, uint64_t offset, uint64_t limit,
+                                    uint64_t seq, const struct record **ret_record,
+                                    uint64_t *ret_size, bool *ret_intact);
 
 /* The offset of the first byte at or after `offset` (a multiple of 8) that isn't 0, or the size of
  * the file. */
