@@ -20,6 +20,7 @@
     X(health)       \
     X(check)        \
     X(dump)         \
+    X(salvage)      \
     X(version)      \
     X(help)
 

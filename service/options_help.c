@@ -17,7 +17,13 @@ static void print_wrapped(FILE *out, const char *text, size_t at, size_t indent)
         size_t length;
 
         text += strspn(text, " ");
-        length = strcspn(text, " ");
+        if (*text == '\n') {
+            fprintf(out, "\n%*s", (int)indent, "");
+            at = indent;
+            text++;
+            continue;
+        }
+        length = strcspn(text, " \n");
         if (at > indent && at + 1 + length > WIDTH) {
             fprintf(out, "\n%*s", (int)indent, "");
             at = indent;
