@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "service/command.h"
-#include "service/printable.h"
+#include "service/finding.h"
 #include "store/lsm/check.h"
 
 struct arguments {
@@ -28,7 +28,8 @@ static const struct option_table options = {
         "Reads all of the directory and changes nothing; no server may have it open. Prints a "
         "line for each finding: the file, the offset there, and the keys that may be affected. "
         "Damage is what no version of varve wrote like this. A note is nothing to act on, such as "
-        "the torn end of writes that were never acknowledged.\n\n"
+        "the torn end of writes that were never acknowledged. `varve salvage` copies what is "
+        "intact.\n\n"
         "Exit status: 0 there is no damage, 1 there is, or the directory can't be read, 2 called "
         "wrongly.",
     .operands_min = 1,
@@ -37,47 +38,36 @@ static const struct option_table options = {
     .count = sizeof(specs) / sizeof(specs[0]),
 };
 
-static void print_keys(const struct check_finding *finding)
-{
-    fputs(", keys from ", stdout);
-    if (finding->first_key.size > 0)
-        printable_write(finding->first_key, stdout);
-    else
-        fputs("the first", stdout);
-    if (finding->end_key.size > 0) {
-        fputs(" up to but without ", stdout);
-        printable_write(finding->end_key, stdout);
-    } else {
-        fputs(" to the last", stdout);
-    }
-}
-
 static void print_finding(void *arg, const struct check_finding *finding)
 {
     const struct arguments *arguments = arg;
 
     if (arguments->quiet && !finding->problem)
         return;
-    printf("%s: %s", finding->problem ? "damage" : "note", finding->file);
-    if (finding->problem || finding->offset > 0)
-        printf(", offset %" PRIu64, finding->offset);
-    if (finding->has_keys)
-        print_keys(finding);
-    printf(": %s\n", finding->text);
+    finding_print(finding->problem ? "damage" : "note", finding);
 }
 
 static void print_summary(const char *path, const struct check_summary *summary)
 {
-    printf("%s: %" PRIu64 " tables with %" PRIu64 " records in %" PRIu64 " bytes, %" PRIu64
-           " log segments with %" PRIu64 " records, newest number %" PRIu64 "; ",
-           path, summary->tables, summary->table_records, summary->bytes, summary->segments,
-           summary->log_records, summary->last_seq);
+    printf("%s: ", path);
+    finding_print_count(summary->tables, "table");
+    fputs(" with ", stdout);
+    finding_print_count(summary->table_records, "record");
+    fputs(" in ", stdout);
+    finding_print_count(summary->bytes, "byte");
+    fputs(", ", stdout);
+    finding_print_count(summary->segments, "log segment");
+    fputs(" with ", stdout);
+    finding_print_count(summary->log_records, "record");
+    printf(", newest number %" PRIu64 "; ", summary->last_seq);
     if (summary->problems == 0)
         fputs("no damage", stdout);
     else
-        printf("%" PRIu64 " damaged place%s", summary->problems, summary->problems == 1 ? "" : "s");
-    if (summary->notes > 0)
-        printf(", %" PRIu64 " note%s", summary->notes, summary->notes == 1 ? "" : "s");
+        finding_print_count(summary->problems, "damaged place");
+    if (summary->notes > 0) {
+        fputs(", ", stdout);
+        finding_print_count(summary->notes, "note");
+    }
     putchar('\n');
 }
 

@@ -167,7 +167,7 @@ static void check_of_a_good_directory_is_one_line(void **state)
     (void)state;
     assert_int_equal(run("check", ""), STATUS_OK);
     assert_int_equal(strncmp(output, dir, strlen(dir)), 0);
-    must_contain(": 1 tables with 3 records in ");
+    must_contain(": 1 table with 3 records in ");
     must_contain("newest number 6; no damage");
     assert_int_equal(run("check --quiet", ""), STATUS_OK);
     assert_string_equal(output, "");
@@ -183,7 +183,7 @@ static void check_names_file_and_offset_of_one_flipped_bit(void **state)
         {"MANIFEST", 100, "damage: MANIFEST, offset 64: a section is damaged\n"},
         {table_name, 4096 + 44,
          ".table, offset 4096, keys from \"a \\\"quoted\\\" key\" to the last: a record"},
-        {log_name, 4096 + 60, ".log, offset 4096: "},
+        {log_name, 4096 + 60, ".log, offset 4096, write 4: a frame with"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(flips); i++) {
