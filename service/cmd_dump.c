@@ -31,8 +31,9 @@ static const struct option_table options = {
     .operands = "FILE",
     .details =
         "Prints an entry a line as name=value, in the file's order. Values are not shown, only "
-        "their sizes. A key that isn't UTF-8 is shown as key64, in base64url. The file may be in "
-        "use: what is being written to it just now may then look like damage.\n\n"
+        "their sizes. A key that isn't UTF-8 is shown as key64, in base64url. A damaged place is "
+        "an entry, too, and what is intact behind it is shown. The file may be in use: what is "
+        "being written to it just now may then look like damage.\n\n"
         "Exit status: 0 the file is intact, 1 it is damaged or can't be read, 2 called wrongly.",
     .operands_min = 1,
     .operands_max = 1,
@@ -158,15 +159,18 @@ static void add_table(json_t *entry, const struct table_info *info)
 
 static void on_manifest(void *arg, const struct manifest *manifest)
 {
-    json_t *entry = entry_new("manifest");
+    json_t *entry;
 
-    add_number(entry, "number", manifest->number);
-    add_hex(entry, "store_id", manifest->store_id);
-    add_hex(entry, "epoch", manifest->epoch);
-    add_hex(entry, "next_file", manifest->next_file);
-    add_number(entry, "covered_seq", manifest->covered_seq);
-    add_number(entry, "clock_ms", manifest->clock_ms);
-    print_entry(arg, entry);
+    if (manifest->epoch != 0) { /* else that part is damaged */
+        entry = entry_new("manifest");
+        add_number(entry, "number", manifest->number);
+        add_hex(entry, "store_id", manifest->store_id);
+        add_hex(entry, "epoch", manifest->epoch);
+        add_hex(entry, "next_file", manifest->next_file);
+        add_number(entry, "covered_seq", manifest->covered_seq);
+        add_number(entry, "clock_ms", manifest->clock_ms);
+        print_entry(arg, entry);
+    }
     for (size_t i = 0; i < manifest->n_tables; i++) {
         entry = entry_new("table");
         add_number(entry, "level", manifest->tables[i].level);

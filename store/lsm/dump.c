@@ -6,6 +6,7 @@
 #include "store/lsm/check.h"
 #include "store/lsm/files.h"
 #include "store/lsm/table.h"
+#include "store/lsm/table_rescue.h"
 
 static enum err dump_frame(void *arg, const struct frame_header *frame,
                            const struct record *const records[], uint64_t segment_number,
@@ -42,55 +43,92 @@ static enum err dump_segment(struct vfs_dir *dir, const char *name,
     return wal_read_segment(dir, name, dump_frame, dump_bad, (void *)visitor, detail);
 }
 
-static enum err dump_records(struct vfs_dir *dir, struct table *table,
-                             const struct dump_visitor *visitor, struct err_detail *detail)
+/* Everything that is intact, and the damaged places between. *ret_damaged: there were some. */
+static enum err dump_records(struct vfs_dir *dir, const char *name, const struct table_info *info,
+                             const struct dump_visitor *visitor, bool *ret_damaged,
+                             struct err_detail *detail)
 {
-    struct table_stream *stream;
-    enum err err = table_stream_new(dir, table, &stream);
-    const struct record *record = NULL;
-    while (err == ERR_OK) {
-        err = table_stream_next(stream, &record, detail);
-        if (err != ERR_OK || !record) {
-            break;
-        }
-        visitor->record(visitor->arg, record);
-    }
-    if (err == ERR_CORRUPT) {
-        tell_damage(visitor, detail);
-        err = ERR_OK;
-    }
-    table_stream_free(stream);
-    return err;
-}
+    struct table_rescue *rescue;
+    struct rescue_item item = {.text = NULL};
 
-static enum err dump_table(struct vfs_dir *dir, const struct file_header *header,
-                           const struct dump_visitor *visitor, struct err_detail *detail)
-{
-    struct table *table;
-    enum err err = table_open(dir, header->store_id, header->number, NULL, &table, detail);
-    if (err == ERR_CORRUPT) {
-        tell_damage(visitor, detail);
-        return ERR_OK;
-    }
+    enum err err = table_rescue_open(dir, name, info, &rescue, detail);
     if (err != ERR_OK) {
         return err;
     }
-    visitor->table(visitor->arg, table_info(table));
-    err = dump_records(dir, table, visitor, detail);
-    if (table_release(table)) {
-        table_free(table);
+    *ret_damaged = false;
+    do {
+        err = table_rescue_next(rescue, &item);
+        if (err == ERR_OK && item.record) {
+            visitor->record(visitor->arg, item.record);
+        } else if (err == ERR_OK && item.text) {
+            visitor->damage(visitor->arg, item.offset, item.text);
+            *ret_damaged = true;
+        }
+    } while (err == ERR_OK && (item.record || item.text));
+    table_rescue_free(rescue);
+    return err;
+}
+
+/* Damage that costs no record: in the filter, in zeros, in what can be made anew. */
+static enum err dump_verified(struct vfs_dir *dir, struct table *table,
+                              const struct dump_visitor *visitor)
+{
+    struct err_detail detail = {""};
+    enum err err = table_verify(dir, table, NULL, NULL, &detail);
+    if (err == ERR_CORRUPT || err == ERR_IO) {
+        tell_damage(visitor, &detail);
+        err = ERR_OK;
     }
     return err;
+}
+
+static enum err dump_table(struct vfs_dir *dir, const char *name, const struct file_header *header,
+                           const struct dump_visitor *visitor, struct err_detail *detail)
+{
+    struct table *table = NULL;
+    bool damaged = false;
+    enum err err = table_open(dir, header->store_id, header->number, NULL, &table, detail);
+    if (err == ERR_CORRUPT || (err == ERR_FORMAT && !file_header_is_intact(header))) {
+        tell_damage(visitor, detail);
+    } else if (err != ERR_OK) {
+        return err;
+    } else {
+        visitor->table(visitor->arg, table_info(table));
+    }
+    err = dump_records(dir, name, table ? table_info(table) : NULL, visitor, &damaged, detail);
+    if (err == ERR_OK && table && !damaged) {
+        err = dump_verified(dir, table, visitor);
+    }
+    table_free(table);
+    return err;
+}
+
+struct manifest_look {
+    const struct dump_visitor *visitor;
+    bool told;
+};
+
+static void tell_place(void *arg, const struct err_detail *detail)
+{
+    struct manifest_look *look = arg;
+    tell_damage(look->visitor, detail);
+    look->told = true;
 }
 
 static enum err dump_manifest(struct vfs_dir *dir, const struct dump_visitor *visitor,
                               struct err_detail *detail)
 {
+    struct manifest_look look = {.visitor = visitor};
     struct manifest manifest;
-    enum err err = manifest_load(dir, &manifest, detail);
-    if (err == ERR_CORRUPT) {
-        tell_damage(visitor, detail);
-        return ERR_OK;
+    struct err_detail why = {""};
+    enum err err = manifest_load(dir, &manifest, &why);
+    if (err == ERR_CORRUPT || err == ERR_FORMAT) {
+        err = manifest_load_damaged(dir, tell_place, &look, &manifest, detail);
+        if (err == ERR_OK && !look.told) {
+            tell_damage(visitor, &why); /* of the whole: its end, or what it says contradicts */
+        }
+    } else if (err != ERR_OK) {
+        *detail = why;
     }
     if (err != ERR_OK) {
         return err;
@@ -144,7 +182,7 @@ static enum err dump_named(struct vfs_dir *dir, const char *name,
         return dump_segment(dir, name, &header, size_bytes, visitor, detail);
     case FILE_TABLE:
         header.number = number;
-        return dump_table(dir, &header, visitor, detail);
+        return dump_table(dir, name, &header, visitor, detail);
     case FILE_MANIFEST:
         return dump_manifest(dir, visitor, detail);
     }

@@ -612,3 +612,85 @@ enum err manifest_load(struct vfs_dir *dir, struct manifest *ret_manifest,
     *ret_manifest = manifest;
     return ERR_OK;
 }
+
+/* --- Looking at a damaged one ----------------------------------------------------------------- */
+
+struct look {
+    manifest_bad_fn *bad;
+    void *arg;
+    struct err_detail detail; /* of the damaged place */
+};
+
+/* Damage is told; other errors end the look. */
+static enum err tell(struct look *look, enum err err)
+{
+    if (err == ERR_CORRUPT) {
+        look->bad(look->arg, &look->detail);
+        return ERR_OK;
+    }
+    return err;
+}
+
+static enum err look_at_sections(struct look *look, struct bytes run, uint64_t file_id,
+                                 struct manifest *manifest)
+{
+    struct section_reader reader;
+    struct section section = {.tag = 1};
+
+    section_reader_init(&reader, run, file_id);
+    while (section.tag != 0) {
+        size_t offset = sizeof(struct file_header) + reader.at;
+        if (section_next(&reader, &section) != ERR_OK) {
+            err_detail_set(&look->detail, "%s, offset %zu: a section is damaged", FILES_MANIFEST,
+                           offset);
+            look->bad(look->arg, &look->detail);
+            if (!section_skip(&reader)) {
+                return ERR_OK;
+            }
+            continue;
+        }
+        enum err err = section.tag == 0
+                           ? ERR_OK
+                           : tell(look, take_section(&section, offset, manifest, &look->detail));
+        if (err) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err manifest_load_damaged(struct vfs_dir *dir, manifest_bad_fn *bad, void *arg,
+                               struct manifest *ret_manifest, struct err_detail *detail)
+{
+    struct look look = {.bad = bad, .arg = arg};
+    struct manifest manifest = {.store_id = 0};
+    struct file_header header;
+    uint8_t *data = NULL;
+    size_t size;
+
+    enum err err = read_file(dir, &data, &size, &look.detail);
+    if (!err) {
+        memcpy(&header, data, sizeof header);
+        err =
+            file_header_check(&header, FILE_MANIFEST, 0, UINT64_MAX, FILES_MANIFEST, &look.detail);
+    }
+    if (err == ERR_FORMAT && !file_header_is_intact(&header)) {
+        err = ERR_CORRUPT;
+    }
+    err = tell(&look, err);
+    if (!err && data) {
+        struct bytes run =
+            bytes_of(data + sizeof header, size - sizeof header - sizeof(struct file_end));
+        manifest.store_id = header.store_id;
+        manifest.number = header.number;
+        err = look_at_sections(&look, run, header.file_id, &manifest);
+    }
+    free(data);
+    if (err) {
+        err_detail_set(detail, "%s", look.detail.text);
+        manifest_release(&manifest);
+        return err;
+    }
+    *ret_manifest = manifest;
+    return ERR_OK;
+}

@@ -43,6 +43,12 @@ struct manifest {
 MUST_USE enum err manifest_load(struct vfs_dir *dir, struct manifest *ret_manifest,
                                 struct err_detail *detail);
 
+/* Takes what is intact of a damaged one, for `varve dump`: calls `bad` for each damaged place and
+ * goes on. What can't be read stays 0. Errors as above, but not ERR_CORRUPT. May block. */
+typedef void manifest_bad_fn(void *arg, const struct err_detail *detail);
+MUST_USE enum err manifest_load_damaged(struct vfs_dir *dir, manifest_bad_fn *bad, void *arg,
+                                        struct manifest *ret_manifest, struct err_detail *detail);
+
 /* How far a replacement came: decides what a failure means. */
 enum manifest_stage {
     MANIFEST_UNTOUCHED, /* failed before the rename: the old one is still in force */

@@ -107,6 +107,29 @@ void section_reader_init(struct section_reader *reader, struct bytes run, uint64
     *reader = (struct section_reader){.data = run.data, .size = run.size, .file_id = file_id};
 }
 
+/* Bytes of the section that begins here; 0 if there can't be one. */
+static size_t whole_size(const struct section_reader *reader)
+{
+    size_t left = reader->size - reader->at;
+
+    if (left < SECTION_HEADER_BYTES) {
+        return 0;
+    }
+    uint64_t contents = load_u64(reader->data + reader->at + SIZE_AT);
+    /* The first comparison keeps the second from overflowing. */
+    if (contents > left || SECTION_HEADER_BYTES + align8(contents) > left) {
+        return 0;
+    }
+    return SECTION_HEADER_BYTES + align8(contents);
+}
+
+bool section_skip(struct section_reader *reader)
+{
+    size_t whole = whole_size(reader);
+    reader->at += whole;
+    return whole > 0;
+}
+
 enum err section_next(struct section_reader *reader, struct section *ret_section)
 {
     const uint8_t *section = reader->data + reader->at;
@@ -116,15 +139,11 @@ enum err section_next(struct section_reader *reader, struct section *ret_section
         *ret_section = (struct section){.tag = 0};
         return ERR_OK;
     }
-    if (left < SECTION_HEADER_BYTES) {
+    size_t whole = whole_size(reader);
+    if (whole == 0) {
         return ERR_CORRUPT;
     }
     uint64_t contents = load_u64(section + SIZE_AT);
-    /* The first comparison keeps the second from overflowing. */
-    if (contents > left || SECTION_HEADER_BYTES + align8(contents) > left) {
-        return ERR_CORRUPT;
-    }
-    size_t whole = SECTION_HEADER_BYTES + align8(contents);
     uint32_t tag = load_u32(section + TAG_AT);
     if (load_u32(section + CHECKSUM_AT) != section_checksum(section, whole, reader->file_id) ||
         tag <= reader->last_tag ||

@@ -69,4 +69,7 @@ void section_reader_init(struct section_reader *reader, struct bytes run, uint64
  * damaged or out of order. */
 MUST_USE enum err section_next(struct section_reader *reader, struct section *ret_section);
 
+/* Behind a damaged section, as its size says; false if that can't be right. */
+bool section_skip(struct section_reader *reader);
+
 #endif

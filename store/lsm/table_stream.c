@@ -178,10 +178,11 @@ struct verification {
     table_bad_fn *bad;
     void *arg;
     struct err_detail *detail;
-    enum err result;              /* of the damage so far */
-    struct table_block_read read; /* the block at hand */
-    struct table_key last;        /* key of the block before; size 0: it was damaged */
-    struct table_info found;      /* counted over the good blocks */
+    enum err result;                       /* of the damage so far */
+    struct table_block_read read;          /* the block at hand */
+    struct table_key last;                 /* key of the block before; size 0: it was damaged */
+    uint8_t end[RECORD_KEY_MAX_BYTES + 1]; /* the first key above that of a damaged value */
+    struct table_info found;               /* counted over the good blocks */
 };
 
 /* Keys are bytes: shows the beginning of one, what isn't printable as \xNN. */
@@ -269,6 +270,23 @@ static enum block_fault check_records(struct table *table, void *arg, volatile u
     return BLOCK_OK;
 }
 
+/* Of a long value the key is known: its record's head was verified. */
+static struct block_range damaged_range(struct verification *verification, enum block_fault fault)
+{
+    const struct table_block_read *read = &verification->read;
+    const struct record *record;
+
+    if (fault != BLOCK_BAD_VALUE || read->block.records != 1 ||
+        block_record(read->block, 0, &record) != BLOCK_OK) {
+        return read->range;
+    }
+    struct bytes key = record_key(record);
+    memcpy(verification->end, key.data, key.size);
+    verification->end[key.size] = 0;
+    return (struct block_range){.separator = key,
+                                .next_separator = bytes_of(verification->end, key.size + 1)};
+}
+
 static enum err verify_blocks(struct verification *verification)
 {
     struct table *table = verification->table;
@@ -287,8 +305,8 @@ static enum err verify_blocks(struct verification *verification)
         }
         if (fault) {
             verification->last.size = 0;
-            report(verification, block_fault_err(fault), read->entry.offset, read->range,
-                   block_fault_text(fault));
+            report(verification, block_fault_err(fault), read->entry.offset,
+                   damaged_range(verification, fault), block_fault_text(fault));
         }
         read->begin = table_block_read_end(read);
     }

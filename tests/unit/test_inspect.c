@@ -1,9 +1,10 @@
-/* `varve check` and `varve dump` as they are called: lines, files, exit status. */
+/* `varve check`, `varve dump` and `varve salvage` as they are called: lines, files, exit status. */
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,13 +18,10 @@ enum { OUTPUT_BYTES = 65536 };
 static char dir[TEMP_DIR_BYTES + 8], temp[TEMP_DIR_BYTES];
 static char output[OUTPUT_BYTES];
 
-/* Runs `varve <command> <dir>/<name>`; standard error comes out with standard output. */
-static int run(const char *command, const char *name)
+/* Runs a shell's command line, whose exit status it returns. */
+static int read_output(const char *line)
 {
-    char line[2 * TEMP_DIR_BYTES];
     assert_non_null(getenv("VARVE"));
-    (void)snprintf(line, sizeof line, "exec 2>&1; exec \"$VARVE\" %s '%s%s%s'", command, dir,
-                   name[0] != '\0' ? "/" : "", name);
     FILE *pipe = popen(line, "r");
     assert_non_null(pipe);
     size_t n = fread(output, 1, OUTPUT_BYTES - 1, pipe);
@@ -31,6 +29,15 @@ static int run(const char *command, const char *name)
     int status = pclose(pipe);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
+}
+
+/* Runs `varve <command> <dir>/<name>`; standard error comes out with standard output. */
+static int run(const char *command, const char *name)
+{
+    char line[2 * TEMP_DIR_BYTES];
+    (void)snprintf(line, sizeof line, "exec 2>&1; exec \"$VARVE\" %s '%s%s%s'", command, dir,
+                   name[0] != '\0' ? "/" : "", name);
+    return read_output(line);
 }
 
 static size_t n_lines(void)
@@ -148,6 +155,15 @@ static int teardown(void **state)
     return 0;
 }
 
+static off_t size_of(const char *name)
+{
+    char path[2 * TEMP_DIR_BYTES];
+    struct stat status;
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(stat(path, &status), 0);
+    return status.st_size;
+}
+
 /* Turns one bit over. */
 static void flip(const char *name, off_t offset)
 {
@@ -234,7 +250,8 @@ static void wrong_directories_are_one_line(void **state)
 
 static void wrong_calls_are_usage(void **state)
 {
-    const char *const calls[] = {"check", "check a b", "check --jsn a", "dump", "dump a b"};
+    const char *const calls[] = {"check", "check a b", "check --jsn a",
+                                 "dump",  "dump a b",  "salvage a b c"};
     char line[1000];
     (void)state;
     for (size_t i = 0; i < COUNT_OF(calls); i++) {
@@ -309,11 +326,34 @@ static void dump_shows_damage_and_fails(void **state)
     flip(table_name, 4096 + 44);
     assert_int_equal(run("dump", table_name), STATUS_FAILED);
     must_contain("\ndamage offset=4096 text=\"");
+    must_contain("\nput seq=2 key=\"b\" value_bytes=2 ");
     flip(table_name, 4096 + 44);
     flip("MANIFEST", 100);
     assert_int_equal(run("dump", "MANIFEST"), STATUS_FAILED);
-    assert_string_equal(output, "damage offset=64 text=\"a section is damaged\"\n");
+    assert_int_equal(strncmp(output, "damage offset=64 text=\"a section is damaged\"\n", 45), 0);
+    must_contain("\ntable level=0 number=\"");
+    must_contain("\nsegment number=\"");
+    assert_int_equal(run("dump --json", "MANIFEST"), STATUS_FAILED);
+    assert_int_equal(count_json("damage"), 1);
+    assert_int_equal(count_json("manifest"), 0);
+    assert_int_equal(count_json("table"), 1);
     flip("MANIFEST", 100);
+}
+
+/* Without its header, index or footer the records of a table are still found. */
+static void dump_shows_the_records_of_a_table_that_can_not_be_opened(void **state)
+{
+    const off_t offsets[] = {20, 4096 + 300, -20, -200};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(offsets); i++) {
+        off_t size = size_of(table_name);
+        off_t offset = offsets[i] < 0 ? size + offsets[i] : offsets[i];
+        flip(table_name, offset);
+        assert_int_equal(run("dump --json", table_name), STATUS_FAILED);
+        assert_true(count_json("damage") >= 1);
+        assert_int_equal(count_json("put"), 3);
+        flip(table_name, offset);
+    }
 }
 
 static void dump_refuses_other_files(void **state)
@@ -333,6 +373,115 @@ static void dump_refuses_other_files(void **state)
     }
 }
 
+/* --- Salvage ---------------------------------------------------------------------------------- */
+
+/* Runs `varve salvage <operands>`, in which $D stands for the directory. */
+static int salvage(const char *operands)
+{
+    char line[4 * TEMP_DIR_BYTES];
+    (void)snprintf(line, sizeof line, "exec 2>&1; D='%s'; exec \"$VARVE\" salvage %s", dir,
+                   operands);
+    return read_output(line);
+}
+
+/* What a copy holds: it is served by nobody, but opened and listed. */
+static bool count_entry(void *arg, const struct store_entry *entry)
+{
+    (*(size_t *)arg)++;
+    assert_true(entry->content_type.size == 10);
+    return true;
+}
+
+static void on_counted(void *arg, enum err err, bool at_end)
+{
+    (void)arg;
+    assert_ok(err);
+    assert_true(at_end);
+}
+
+static size_t count_keys(const char *out)
+{
+    char path[2 * TEMP_DIR_BYTES];
+    struct store_options options = store_options_default();
+    struct store_range range = {.reverse = false};
+    struct store_scan *scan;
+    struct store *store;
+    struct err_detail detail;
+    size_t n = 0;
+    (void)snprintf(path, sizeof path, "%s%s", dir, out);
+    options.dir = path;
+    options.memtable_bytes = ENGINE_MEMTABLE_MIN_BYTES;
+    assert_ok(store_open(&options, &store, &detail));
+    assert_ok(store_scan_new(store, &range, &scan));
+    store_scan_run(scan, count_entry, on_counted, &n);
+    store_scan_free(scan);
+    store_close(store);
+    return n;
+}
+
+static void salvage_of_a_good_directory_is_one_line(void **state)
+{
+    (void)state;
+    assert_int_equal(salvage("$D $D.good"), STATUS_OK);
+    must_contain(".good: 4 keys in ");
+    must_contain(" bytes, copied from 1 table and 1 log segment; nothing is lost\n");
+    assert_int_equal(n_lines(), 1);
+    assert_int_equal(run("check", "../data.good"), STATUS_OK);
+    must_contain("; no damage\n");
+    assert_int_equal(count_keys(".good"), 4);
+}
+
+static void salvage_lists_what_is_lost_and_fails(void **state)
+{
+    (void)state;
+    flip(table_name, 4096 + 44);
+    flip(log_name, 4096 + 48 + 20);
+    assert_int_equal(salvage("$D $D.lost"), STATUS_FAILED);
+    must_contain("lost: ");
+    must_contain(".log, offset 4096, write 4: a frame with");
+    must_contain(".table, offset 4096, keys from \"a \\\"quoted\\\" key\" up to but without \"b\": "
+                 "a record's checksum doesn't agree\n");
+    must_contain("; lost: up to 2 records in 2 places\n");
+    assert_int_equal(count_keys(".lost"), 2);
+    flip(table_name, 4096 + 44);
+    flip(log_name, 4096 + 48 + 20);
+}
+
+static void salvage_copies_without_a_manifest(void **state)
+{
+    char path[2 * TEMP_DIR_BYTES], aside[2 * TEMP_DIR_BYTES];
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/MANIFEST", dir);
+    (void)snprintf(aside, sizeof aside, "%s.MANIFEST", dir);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(run("check", ""), STATUS_FAILED);
+    must_contain("damage: MANIFEST, offset 0: the manifest is missing");
+    must_contain("1 table with 3 records");
+    must_contain("1 log segment with 3 records, newest number 6; 1 damaged place\n");
+    assert_int_equal(salvage("$D $D.all"), STATUS_FAILED);
+    must_contain("lost: MANIFEST, offset 0: ");
+    must_contain("; lost: an unknown number of records in 1 place\n");
+    assert_int_equal(rename(aside, path), 0);
+    assert_int_equal(count_keys(".all"), 4);
+}
+
+static void salvage_refuses_wrong_directories(void **state)
+{
+    (void)state;
+    assert_int_equal(salvage("$D $D/inside"), STATUS_USAGE);
+    must_contain("where nothing is written");
+    assert_int_equal(salvage("$D $D"), STATUS_USAGE);
+    assert_int_equal(salvage("$D"), STATUS_USAGE);
+    assert_int_equal(salvage("$D.none $D.new"), STATUS_FAILED);
+    must_contain("No such file or directory");
+    assert_int_equal(salvage("$D $D.full"), STATUS_OK);
+    assert_int_equal(salvage("$D $D.full"), STATUS_FAILED);
+    must_contain("data.full isn't empty: give a directory that doesn't exist or is empty\n");
+    assert_int_equal(n_lines(), 1);
+    assert_int_equal(salvage("$D /proc/none"), STATUS_FAILED);
+    must_contain("cannot use directory /proc/none: ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,7 +493,12 @@ int main(void)
         cmocka_unit_test(dump_prints_an_entry_a_line),
         cmocka_unit_test(dump_prints_json_lines),
         cmocka_unit_test(dump_shows_damage_and_fails),
+        cmocka_unit_test(dump_shows_the_records_of_a_table_that_can_not_be_opened),
         cmocka_unit_test(dump_refuses_other_files),
+        cmocka_unit_test(salvage_of_a_good_directory_is_one_line),
+        cmocka_unit_test(salvage_lists_what_is_lost_and_fails),
+        cmocka_unit_test(salvage_copies_without_a_manifest),
+        cmocka_unit_test(salvage_refuses_wrong_directories),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
