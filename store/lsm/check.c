@@ -225,8 +225,16 @@ static void try_replay(struct check *check, uint64_t problems_before)
     enum err err =
         wal_replay(check->dir, manifest->store_id, manifest->segments, manifest->n_segments,
                    manifest->covered_seq + 1, pass_frame, NULL, check, &replay, &detail);
-    check->summary->last_seq = err == ERR_OK ? replay.next_seq - 1 : manifest->covered_seq;
-    if (err != ERR_OK && check->summary->problems == problems_before) {
+    if (err == ERR_OK) {
+        check->summary->last_seq = replay.next_seq - 1;
+        return;
+    }
+    /* It ends by recommending what is being done here. */
+    char *advice = strstr(detail.text, "; `varve check`");
+    if (advice) {
+        *advice = '\0';
+    }
+    if (check->summary->problems == problems_before) {
         strcpy(check->file, "log");
         report_detail(check, &detail, err);
     }

@@ -40,7 +40,7 @@ typedef void check_finding_fn(void *arg, const struct check_finding *finding);
 struct check_summary {
     uint64_t tables, segments, table_records, log_records, bytes;
     uint64_t problems, notes;
-    uint64_t last_seq; /* newest number that would be recovered */
+    uint64_t last_seq; /* newest number; of a log that is damaged, the newest that was met */
 };
 
 /* Takes apart a detail of the form "NAME, offset N: sentence" or "NAME: sentence": returns the

@@ -610,6 +610,16 @@ static enum err start_threads(struct store *store)
     return ERR_OK;
 }
 
+/* What to do about damage. */
+static void advise(struct err_detail *detail)
+{
+    static const char salvage[] = ", `varve salvage` copies what is intact";
+    struct err_detail said = *detail;
+    err_detail_set(detail, "%s%s%s", said.text,
+                   strstr(said.text, "`varve check`") ? "" : "; `varve check` looks closer",
+                   salvage);
+}
+
 enum err store_open(const struct store_options *options, struct store **ret_store,
                     struct err_detail *detail)
 {
@@ -642,6 +652,7 @@ enum err store_open(const struct store_options *options, struct store **ret_stor
             err_detail_set(detail, "cannot open %s: %s", options->dir, err_text(err));
         }
         if (err == ERR_CORRUPT) {
+            advise(detail);
             engine_event(store, STORE_EVENT_CORRUPTION, "%s", detail->text);
         }
         store_free(store);

@@ -49,8 +49,9 @@ struct table_rescue {
     struct rescue_item damage; /* text NULL: none */
     struct table_key last;     /* key of the last record handed out; size 0: none yet */
     uint8_t first_key[RECORD_KEY_MAX_BYTES + 1], end_key[RECORD_KEY_MAX_BYTES + 1];
-    struct table_key reads;
-    uint64_t seen; /* records met, damaged ones too */
+    struct table_key reads; /* key of the last damaged record; size 0: it can't be its key */
+    bool reads_proven;      /* it is: only the value is damaged */
+    uint64_t seen;          /* records met, damaged ones too */
 };
 
 /* --- Reading ---------------------------------------------------------------------------------- */
@@ -161,6 +162,9 @@ static enum err find_index(struct table_rescue *rescue)
     if (err == ERR_OK) {
         memcpy(&header, bytes, sizeof header);
         rescue->file_id = file_header_is_intact(&header) ? header.file_id : 0;
+        if (rescue->file_id != 0 && rescue->has_info && rescue->file_id != rescue->info.file_id) {
+            return ERR_CORRUPT;
+        }
     }
     if (err == ERR_NO_MEMORY || rescue->size_bytes < TABLE_DATA_OFFSET + sizeof footer) {
         return err == ERR_NO_MEMORY ? err : ERR_OK;
@@ -210,11 +214,13 @@ static void add_damaged_record(struct table_rescue *rescue, uint32_t slot)
 
     tags.words[tag / 64] |= UINT64_C(1) << tag % 64;
     add_damage(rescue, offset, 1, &tags, BLOCK_BAD_RECORD);
+    uint64_t left = rescue->window_begin + rescue->window_filled - offset;
+    uint64_t size;
     rescue->reads.size = 0;
-    if (record->key_size >= 1 && record->key_size <= RECORD_KEY_MAX_BYTES &&
-        sizeof *record + record->key_size <=
-            rescue->window_begin + rescue->window_filled - offset &&
-        (uint8_t)table_hash(record_key(record)) == tag && rescue->damage.records == 1) {
+    rescue->reads_proven = false;
+    if (record_check_shape(record, left, &size) == ERR_OK &&
+        (uint8_t)table_hash(record_key(record)) == tag) {
+        rescue->reads_proven = record_verify_head(record) == ERR_OK;
         rescue->reads.size = record->key_size;
         memcpy(rescue->reads.data, record->payload, record->key_size);
     }
@@ -247,7 +253,14 @@ static enum err bound_damage(struct table_rescue *rescue)
     } else if (rescue->has_info) {
         damage->end_key = key_after(table_key_bytes(&info->largest), rescue->end_key);
     }
-    damage->reads = bytes_of(rescue->reads.data, damage->records == 1 ? rescue->reads.size : 0);
+    if (damage->records == 1 && rescue->reads.size > 0) {
+        damage->reads = table_key_bytes(&rescue->reads);
+    }
+    if (damage->reads.size > 0 && rescue->reads_proven) {
+        damage->first_key = damage->reads;
+        damage->end_key = key_after(damage->reads, rescue->end_key);
+        damage->reads.size = 0;
+    }
     rescue->reads.size = 0;
     return rescue->filter ? ERR_OK : read_region(rescue, REGION_FILTER, &rescue->filter);
 }
@@ -265,7 +278,7 @@ static bool is_intact(struct record *record, uint64_t size)
     if (record_verify(record) == ERR_OK) {
         return true;
     }
-    if (record->value_size <= RECORD_CHUNK_BYTES) {
+    if (record->value_size <= RECORD_CHUNK_BYTES || record_verify_head(record) == ERR_OK) {
         return false;
     }
     (void)record_payload_checksum(record);

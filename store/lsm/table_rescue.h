@@ -47,7 +47,7 @@ struct rescue_item {
 
 /* Opens the file `name`. `info` is what is known of the table from elsewhere (the manifest); NULL:
  * nothing, then keys before the first record or behind the last one aren't bounded. It is copied.
- * May block. */
+ * ERR_CORRUPT: the file is another table. May block. */
 MUST_USE enum err table_rescue_open(struct vfs_dir *dir, const char *name,
                                     const struct table_info *info, struct table_rescue **ret_rescue,
                                     struct err_detail *detail);

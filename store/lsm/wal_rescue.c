@@ -212,7 +212,8 @@ static enum err pick_records(struct rescue *rescue, uint64_t offset, uint64_t li
             offset += WAL_FRAME_HEADER_BYTES;
             err = wal_reader_record(&rescue->reader, offset, limit, seq, &record, &size, &intact);
         }
-        if (err != ERR_OK || !record || (!intact && seq == 0) ||
+        if (err != ERR_OK || !record ||
+            (!intact && seq == 0 && record->seq != missing_seq(rescue)) ||
             record->seq > rescue->durable_upto || record->seq >= rescue->limit_seq) {
             return err == ERR_IO ? ERR_OK : err;
         }

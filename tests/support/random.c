@@ -105,3 +105,14 @@ void prng_fill(struct prng *prng, void *into, size_t size)
         size -= step;
     }
 }
+
+uint64_t test_flips(uint64_t all, uint64_t some)
+{
+    const char *wanted = getenv("VARVE_TEST_FLIPS");
+    return some > all || (wanted && strcmp(wanted, "all") == 0) ? all : some;
+}
+
+uint64_t test_flip(struct prng *prng, uint64_t i, uint64_t all, uint64_t some)
+{
+    return test_flips(all, some) == all ? i : prng_below(prng, all);
+}

@@ -26,6 +26,12 @@ uint64_t test_seed(void);
 /* Equal seeds give equal sequences, any two others unrelated ones. */
 void prng_init(struct prng *prng, uint64_t seed);
 
+/* How many of `all` places a test damages: `some`, or with VARVE_TEST_FLIPS=all every one. */
+uint64_t test_flips(uint64_t all, uint64_t some);
+
+/* The next of them: place number `i` where all are taken, else a random one. */
+uint64_t test_flip(struct prng *prng, uint64_t i, uint64_t all, uint64_t some);
+
 /* 64 random bits. */
 uint64_t prng_next(struct prng *prng);
 

@@ -10,15 +10,7 @@
 #include "tests/support/check.h"
 #include "tests/support/salvage_case.h"
 
-/* Flips per file, or all of them. */
-static uint64_t n_flips(uint64_t bits)
-{
-    const char *count = getenv("VARVE_TEST_FLIPS");
-    if (count && strcmp(count, "all") == 0) {
-        return bits;
-    }
-    return count ? strtoull(count, NULL, 10) : 60;
-}
+#define FLIPS UINT64_C(60) /* a file */
 
 static size_t size_of(struct salvage_case *fixture, const char *name)
 {
@@ -70,10 +62,9 @@ static void flip(struct salvage_case *fixture, const char *name, uint64_t bit, u
 static void flip_many(struct salvage_case *fixture, const char *of, uint64_t bits, uint64_t most)
 {
     char name[64];
-    uint64_t n = n_flips(bits);
     snprintf(name, sizeof name, "%s", of);
-    for (uint64_t i = 0; i < n; i++) {
-        flip(fixture, name, n == bits ? i : prng_below(&fixture->db.prng, bits), most);
+    for (uint64_t i = 0; i < test_flips(bits, FLIPS); i++) {
+        flip(fixture, name, test_flip(&fixture->db.prng, i, bits, FLIPS), most);
     }
 }
 
@@ -313,11 +304,7 @@ static void without_a_manifest_everything_there_is_is_taken(void **state)
 static void a_flipped_bit_of_a_manifest_costs_nothing(void **state)
 {
     struct salvage_case *fixture = *state;
-    uint64_t bits = 8 * size_of(fixture, "data/MANIFEST");
-    uint64_t n = n_flips(bits);
-    for (uint64_t i = 0; i < n; i++) {
-        flip(fixture, "data/MANIFEST", n == bits ? i : prng_below(&fixture->db.prng, bits), 0);
-    }
+    flip_many(fixture, "data/MANIFEST", 8 * size_of(fixture, "data/MANIFEST"), 0);
 }
 
 static void without_a_manifest_damage_is_still_told(void **state)
