@@ -2,6 +2,7 @@
  * came. */
 #include "store/lsm/manifest.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "store/base/crc32c.h"
@@ -288,6 +289,42 @@ static void refuses_one_with_any_bit_flipped(void **state)
         file_flip_bit(fixture->dir, FILES_MANIFEST, bit);
     }
     assert_ok(load(fixture, &manifest));
+}
+
+static void refuses_one_of_64_KiB_with_any_bit_flipped(void **state)
+{
+    enum { MANY = 560 };
+    struct fixture *fixture = *state;
+    struct manifest_table *tables = calloc(MANY, sizeof tables[0]);
+    struct manifest manifest = {.store_id = 1,
+                                .epoch = 2,
+                                .number = 1,
+                                .next_file = MANY + 1,
+                                .covered_seq = 1000,
+                                .tables = tables,
+                                .n_tables = MANY};
+    struct prng prng;
+    size_t size;
+
+    assert_non_null(tables);
+    prng_init(&prng, test_seed());
+    for (uint64_t i = 0; i < MANY; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%06u", (unsigned)i);
+        tables[i] = a_table(1, i + 1, 1, 1000, key, key);
+    }
+    store(fixture, &manifest);
+    free(file_read_all(fixture->dir, FILES_MANIFEST, &size));
+    assert_in_range(size, 49152, 73728);
+    for (uint64_t i = 0; i < test_flips(8 * size, 500); i++) {
+        uint64_t bit = test_flip(&prng, i, 8 * size, 500);
+        file_flip_bit(fixture->dir, FILES_MANIFEST, bit);
+        enum err err = load(fixture, &manifest);
+        assert_true(err == ERR_CORRUPT || err == ERR_FORMAT);
+        file_flip_bit(fixture->dir, FILES_MANIFEST, bit);
+    }
+    assert_ok(load(fixture, &manifest));
+    free(tables);
 }
 
 static void refuses_one_cut_short_or_longer(void **state)
@@ -670,6 +707,7 @@ int main(void)
         TEST(a_missing_one_is_not_found),
         TEST(replaces_what_an_earlier_attempt_left),
         TEST(refuses_one_with_any_bit_flipped),
+        TEST(refuses_one_of_64_KiB_with_any_bit_flipped),
         TEST(refuses_one_cut_short_or_longer),
         TEST(says_how_far_a_failed_replacement_came),
         TEST(skips_unknown_sections_only_if_they_say_so),

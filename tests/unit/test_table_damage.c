@@ -82,6 +82,16 @@ static void no_flipped_bit_of_a_small_table_goes_unnoticed(void **state)
     flip_bits(fixture, 0, UINT64_MAX, 1);
 }
 
+static void no_flipped_bit_of_a_table_of_64_KiB_goes_unnoticed(void **state)
+{
+    struct table_case *fixture = *state;
+    table_case_add_even_keys(fixture, 180, 300);
+    table_case_make(fixture);
+    assert_in_range(fixture->info.size_bytes, 65536, 73728);
+    uint64_t bits = 8 * fixture->info.size_bytes;
+    flip_bits(fixture, 0, UINT64_MAX, test_flips(bits, 1) == bits ? 1 : 1009);
+}
+
 static void no_flipped_bit_of_a_long_value_goes_unnoticed(void **state)
 {
     struct table_case *fixture = *state;
@@ -315,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(no_flipped_bit_of_a_small_table_goes_unnoticed),
+        TEST(no_flipped_bit_of_a_table_of_64_KiB_goes_unnoticed),
         TEST(no_flipped_bit_of_a_long_value_goes_unnoticed),
         TEST(no_shorter_file_is_opened),
         TEST(a_missing_file_is_not_found),

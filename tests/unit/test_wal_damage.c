@@ -96,6 +96,36 @@ static void every_flipped_bit_is_harmless_or_noticed(void **state)
     }
 }
 
+static void a_log_of_64_KiB_survives_any_flipped_bit(void **state)
+{
+    struct made_plan plan[MADE_FRAMES_MAX];
+    struct prng prng;
+    unsigned refused = 0;
+
+    (void)state;
+    prng_init(&prng, test_seed());
+    for (size_t i = 0; i < COUNT_OF(plan); i++) {
+        plan[i] = (struct made_plan){
+            .segment = 1 + i * MADE_SEGMENTS / COUNT_OF(plan), .count = 8, .durable_upto = 8 * i};
+    }
+    struct made_log *log = made_log_new(vfs, plan, COUNT_OF(plan), UINT64_C(65536));
+    for (size_t s = 0; s < MADE_SEGMENTS; s++) {
+        uint64_t begin = 8 * WAL_FIRST_FRAME_OFFSET;
+        uint64_t bits = 8 * made_log_end_of(log, made_numbers[s]) - begin;
+        assert_true(bits / 8 > 65536 / MADE_SEGMENTS);
+        uint64_t n = vfs == vfs_posix() ? 300 : test_flips(bits, 300);
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t bit = begin + (n == bits ? i : prng_below(&prng, bits));
+            uint8_t byte = (uint8_t)(log->written[s][bit / 8] ^ (1u << bit % 8));
+            made_log_patch(log, made_numbers[s], bit / 8, &byte, 1);
+            refused += oracle_check(log);
+            made_log_patch(log, made_numbers[s], bit / 8, &log->written[s][bit / 8], 1);
+        }
+    }
+    assert_true(refused > 100);
+    made_log_free(log);
+}
+
 static void every_byte_may_become_any_other(void **state)
 {
     struct made_log *log = made_log_synced(vfs);
@@ -270,6 +300,7 @@ int main(void)
         cmocka_unit_test(drops_a_torn_tail_at_every_byte),
         cmocka_unit_test(a_segment_shorter_than_any_is_refused),
         cmocka_unit_test(every_flipped_bit_is_harmless_or_noticed),
+        cmocka_unit_test(a_log_of_64_KiB_survives_any_flipped_bit),
         cmocka_unit_test(every_byte_may_become_any_other),
         cmocka_unit_test(every_flipped_bit_of_a_file_header_is_refused),
         cmocka_unit_test(a_spare_with_a_damaged_header_is_passed_over),
