@@ -35,6 +35,7 @@ struct crowd {
     struct crowd_plan plan;
     struct linear_history *history;
     struct worker workers[CROWD_CLIENTS_MAX + 1]; /* the last is the test's thread */
+    _Atomic unsigned upkeep;                      /* requests that were answered with 204 */
     _Atomic uint64_t epoch;                       /* of all tags; 0: none was told yet */
 
     pthread_mutex_t lock; /* of what follows */
@@ -58,6 +59,11 @@ static void violate(struct crowd *crowd, const char *what, const struct reply *r
 const char *crowd_violation(const struct crowd *crowd)
 {
     return crowd->violation[0] != '\0' ? crowd->violation : NULL;
+}
+
+unsigned crowd_upkeep(const struct crowd *crowd)
+{
+    return atomic_load(&crowd->upkeep);
 }
 
 /* --- Names, values, tags --- */
@@ -313,7 +319,9 @@ static bool maintain(struct worker *worker)
     const char *path = prng_chance(&worker->prng, 75) ? "/admin/flush" : "/admin/compact";
     struct reply reply = client_send(worker->client, "POST", path, NULL, "", 0);
     bool answered = reply.status != 0;
-    if (answered && reply.status != 204 && reply.status != 503) {
+    if (reply.status == 204) {
+        atomic_fetch_add(&worker->crowd->upkeep, 1);
+    } else if (answered && reply.status != 503) {
         violate(worker->crowd, path, &reply);
     }
     reply_free(&reply);

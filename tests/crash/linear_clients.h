@@ -47,6 +47,9 @@ void crowd_join(struct crowd *crowd);
 /* Reads every key from the test's thread. */
 void crowd_read_all(struct crowd *crowd, const struct server *server);
 
+/* How many flushes and compactions were asked for and done. */
+unsigned crowd_upkeep(const struct crowd *crowd);
+
 /* What is wrong, or NULL; lives as long as the crowd. */
 const char *crowd_violation(const struct crowd *crowd);
 

@@ -49,7 +49,7 @@ struct test {
     char dir[TEMP_DIR_BYTES];
     struct prng prng;
     struct linear_worth worth;
-    unsigned kills, stops;
+    unsigned kills, stops, upkeep;
 };
 
 static void kill_server(struct server *server)
@@ -113,6 +113,7 @@ static void make_history(struct test *test, unsigned number)
     struct server *server = server_start_in(test->dir, arguments);
     crowd_read_all(crowd, server);
     server_stop(server);
+    test->upkeep += crowd_upkeep(crowd);
     linear_weigh(history, &test->worth);
     check(history, crowd, number);
     crowd_free(crowd);
@@ -132,12 +133,13 @@ static void one_order_explains_every_answer(void **state)
     const struct linear_worth *worth = &test.worth;
     printf("%u histories, %u kills, %u stops; %zu operations, %zu of them reads, %zu pairs at the "
            "same time on one key; conditions: %zu held, %zu refused; %zu writes without answer, "
-           "%zu of them seen; %zu lists\n",
+           "%zu of them seen; %zu lists; %u flushes and compactions asked for\n",
            wanted, test.kills, test.stops, worth->ops, worth->reads, worth->overlaps, worth->held,
-           worth->refused, worth->maybe, worth->maybe_seen, worth->together);
+           worth->refused, worth->maybe, worth->maybe_seen, worth->together, test.upkeep);
     assert_true(worth->overlaps > worth->ops);
     assert_true(worth->reads > wanted && worth->held > wanted && worth->refused > wanted);
     if (wanted >= COUNT_OF(shapes)) {
+        assert_true(test.kills > 0 && test.stops > 0 && test.upkeep > 0);
         assert_true(worth->maybe > 0 && worth->together > 0);
     }
     if (wanted >= 4 * COUNT_OF(shapes)) {
