@@ -238,6 +238,12 @@ static const struct history histories[] = {
         MAYBE(6, PUT(A, 2)), REFUSED(7, 8, NOT_ABSENT(A, 0x77))}},
     {"rejects two tags of one unanswered put", "if absent, was there with tag 78", {
         MAYBE(1, PUT(A, 1)), REFUSED(2, 3, NOT_ABSENT(A, 0x77)), REFUSED(4, 5, NOT_ABSENT(A, 0x78))}},
+    {"rejects a tag of another key in a condition", "get k1, was v3", {
+        MAYBE(1, PUT(A, 1)), MAYBE(2, PUT(B, 2)), REFUSED(3, 4, NOT_ABSENT(B, 0x77)),
+        MAYBE(5, TRY_TAG(A, 0x77, 3)), DONE(6, 7, GOT(A, 3))}},
+    {"rejects a tag on two keys", "if absent, was there with tag 77", {
+        MAYBE(1, PUT(A, 1)), MAYBE(2, PUT(B, 2)), REFUSED(3, 4, NOT_ABSENT(A, 0x77)),
+        REFUSED(5, 6, NOT_ABSENT(B, 0x77))}},
     {"rejects a value before its put began", "get k1, was v1", {
         DONE(1, 2, GOT(A, 1)), DONE(3, 4, PUT(A, 1))}},
     {"rejects a value that nobody put", "get k1, was v7", {
