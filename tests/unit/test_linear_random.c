@@ -35,7 +35,7 @@ struct played {
 
 static void record(const struct played *played, struct linear_history *history)
 {
-    size_t numbers[PLAYED_MAX];
+    size_t numbers[PLAYED_MAX] = {0};
     for (uint64_t moment = 1; moment <= MOMENTS_MAX; moment++) {
         for (size_t i = 0; i < played->n_ops; i++) {
             const struct linear_op *op = &played->ops[i];
