@@ -24,6 +24,7 @@ struct lane {
     _Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
     struct chunk *open; /* NULL before the first node */
     uint64_t used_bytes;
+    uint64_t random; /* of heights; never 0 */
 };
 
 struct arena {
@@ -86,7 +87,9 @@ enum err arena_new(struct arena **ret_arena)
         return ERR_NO_MEMORY;
     }
     for (unsigned i = 0; i < LANES; i++) {
-        arena->lanes[i] = (struct lane){.mutex = PTHREAD_MUTEX_INITIALIZER};
+        /* The same for each arena: what one thread does repeats exactly. */
+        arena->lanes[i] = (struct lane){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                                        .random = (i + 1) * UINT64_C(0x9E3779B97F4A7C15)};
     }
     *ret_arena = arena;
     return ERR_OK;
@@ -117,21 +120,15 @@ static struct lane *lane_of_thread(struct arena *arena)
     return &arena->lanes[number % LANES];
 }
 
-/* Each level has a quarter of the nodes of the one below. */
-static uint32_t draw_height(void)
+/* Each level has a quarter of the nodes of the one below. Lane locked. */
+static uint32_t draw_height(struct lane *lane)
 {
-    static _Atomic uint64_t seeds;
-    static _Thread_local uint64_t state;
-    if (state == 0) {
-        uint64_t seed = 1 + atomic_fetch_add_explicit(&seeds, 1, memory_order_relaxed);
-        state = seed * UINT64_C(0x9E3779B97F4A7C15); /* odd: never 0 for the first 2^64 - 1 */
-    }
     /* xorshift64 (Marsaglia 2003): never reaches 0. */
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
+    lane->random ^= lane->random << 13;
+    lane->random ^= lane->random >> 7;
+    lane->random ^= lane->random << 17;
     uint64_t limit = UINT64_C(1) << (2 * (NODE_HEIGHT_MAX - 1));
-    return 1 + (uint32_t)__builtin_ctzll(state | limit) / 2;
+    return 1 + (uint32_t)__builtin_ctzll(lane->random | limit) / 2;
 }
 
 /* Room in the lane's open chunk, with a reference; NULL if there is no memory. Lane locked. */
@@ -157,20 +154,20 @@ static void *take(struct lane *lane, uint64_t bytes, struct chunk **ret_chunk)
 
 enum err arena_node(struct arena *arena, uint64_t record_bytes, struct node **ret_node)
 {
-    uint32_t height = draw_height();
-    uint64_t links_end = offsetof(struct node, next) + height * sizeof(_Atomic(struct node *));
-    uint64_t bytes = links_end + record_bytes;
+    struct lane *lane = lane_of_thread(arena);
     struct node *node;
     struct chunk *chunk;
 
-    assert(record_bytes % 8 == 0 && bytes % 8 == 0);
+    assert(record_bytes % 8 == 0);
+    pthread_mutex_lock(&lane->mutex);
+    uint32_t height = draw_height(lane);
+    uint64_t links_end = offsetof(struct node, next) + height * sizeof(_Atomic(struct node *));
     if (record_bytes >= ARENA_LARGE_BYTES) {
-        chunk = chunk_new(bytes);
+        pthread_mutex_unlock(&lane->mutex);
+        chunk = chunk_new(links_end + record_bytes);
         node = chunk ? (struct node *)chunk->data : NULL;
     } else {
-        struct lane *lane = lane_of_thread(arena);
-        pthread_mutex_lock(&lane->mutex);
-        node = take(lane, bytes, &chunk);
+        node = take(lane, links_end + record_bytes, &chunk);
         pthread_mutex_unlock(&lane->mutex);
     }
     if (!node) {
