@@ -39,6 +39,23 @@ void files_name(enum file_kind kind, uint64_t number, char ret_name[FILES_NAME_B
     (void)snprintf(ret_name, FILES_NAME_BYTES, "%016" PRIx64 "%s", number, kinds[kind].suffix);
 }
 
+void files_name_next(uint64_t failed_syncs, char ret_name[FILES_NAME_BYTES])
+{
+    int size = snprintf(ret_name, FILES_NAME_BYTES, "%s", FILES_MANIFEST_NEXT);
+    if (failed_syncs > 0) {
+        (void)snprintf(ret_name + size, FILES_NAME_BYTES - (size_t)size, ".%" PRIx64, failed_syncs);
+    }
+}
+
+bool files_is_next(const char *name)
+{
+    size_t size = strlen(FILES_MANIFEST_NEXT);
+    return strncmp(name, FILES_MANIFEST_NEXT, size) == 0 &&
+           (name[size] == '\0' ||
+            (name[size] == '.' && name[size + 1] != '\0' &&
+             strspn(name + size + 1, "0123456789abcdef") == strlen(name + size + 1)));
+}
+
 static bool parse_digit(char digit, unsigned *ret_value)
 {
     if (digit >= '0' && digit <= '9') {

@@ -17,7 +17,7 @@
 #define FILES_FORMAT_VERSION 1u
 #define FILES_NAME_BYTES     32u /* any name with its NUL */
 #define FILES_MANIFEST       "MANIFEST"
-#define FILES_MANIFEST_NEXT  "MANIFEST.next" /* a manifest on its way; never read */
+#define FILES_MANIFEST_NEXT  "MANIFEST.next" /* of manifests on their way: files_name_next() */
 #define FILES_BALLAST        "BALLAST"       /* space held for flush and compaction */
 
 enum file_kind {
@@ -31,6 +31,14 @@ void files_name(enum file_kind kind, uint64_t number, char ret_name[FILES_NAME_B
 
 /* True if `name` is one that files_name() writes; then says which. */
 bool files_parse_name(const char *name, enum file_kind *ret_kind, uint64_t *ret_number);
+
+/* Writes the name that a manifest gets while it is on its way, after so many failed syncs of the
+ * directory. Each leaves in doubt for good what was done to names before it, so that from then on
+ * another name is used. */
+void files_name_next(uint64_t failed_syncs, char ret_name[FILES_NAME_BYTES]);
+
+/* True for the names that files_name_next() writes. Nobody ever reads such a file. */
+bool files_is_next(const char *name);
 
 /* The first bytes of every file (64 of them; segments and tables begin their content later). */
 struct file_header {

@@ -249,18 +249,18 @@ static enum err write_file(struct vfs_file *file, const struct manifest *manifes
     return err ? err : vfs_sync(file);
 }
 
-/* Writes MANIFEST.next and syncs it. */
-static enum err write_next(struct vfs_dir *dir, const struct manifest *manifest,
+/* Writes the file `name` and syncs it. */
+static enum err write_next(struct vfs_dir *dir, const char *name, const struct manifest *manifest,
                            const struct sections *sections)
 {
     struct vfs_file *file;
 
-    enum err err = vfs_open(dir, FILES_MANIFEST_NEXT, VFS_CREATE, &file);
+    enum err err = vfs_open(dir, name, VFS_CREATE, &file);
     if (err == ERR_EXISTS) {
         /* An earlier attempt's; nobody reads it. */
-        err = vfs_unlink(dir, FILES_MANIFEST_NEXT);
+        err = vfs_unlink(dir, name);
         if (!err) {
-            err = vfs_open(dir, FILES_MANIFEST_NEXT, VFS_CREATE, &file);
+            err = vfs_open(dir, name, VFS_CREATE, &file);
         }
     }
     if (err) {
@@ -270,7 +270,7 @@ static enum err write_next(struct vfs_dir *dir, const struct manifest *manifest,
     vfs_close(file);
     if (err) {
         /* Space may be short. Whether this works or not, the name is never read. */
-        (void)!vfs_unlink(dir, FILES_MANIFEST_NEXT);
+        (void)!vfs_unlink(dir, name);
     }
     return err;
 }
@@ -297,12 +297,14 @@ enum err manifest_store(struct vfs_dir *dir, const struct manifest *manifest,
         err = ERR_TOO_LARGE;
         goto out;
     }
-    err = write_next(dir, manifest, &sections);
+    char name[FILES_NAME_BYTES];
+    files_name_next(failed_syncs, name);
+    err = write_next(dir, name, manifest, &sections);
     if (err) {
         goto out;
     }
     *ret_stage = MANIFEST_UNKNOWN;
-    err = vfs_rename(dir, FILES_MANIFEST_NEXT, FILES_MANIFEST);
+    err = vfs_rename(dir, name, FILES_MANIFEST);
     if (err) {
         goto out;
     }

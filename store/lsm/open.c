@@ -407,9 +407,8 @@ static bool orphan_each(void *arg, const char *name)
     struct orphans *orphans = arg;
     enum file_kind kind;
     uint64_t number;
-    bool temporary = strcmp(name, FILES_MANIFEST_NEXT) == 0;
     bool ours = files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST;
-    if (!temporary && (!ours || is_named(orphans, kind, number))) {
+    if (!files_is_next(name) && (!ours || is_named(orphans, kind, number))) {
         return true;
     }
     void *grown = realloc(orphans->names, (orphans->n + 1) * sizeof orphans->names[0]);

@@ -52,6 +52,19 @@ static void names_are_read_back(void **state)
     }
 }
 
+static void each_failed_sync_gives_the_next_manifest_another_name(void **state)
+{
+    (void)state;
+    char first[FILES_NAME_BYTES], name[FILES_NAME_BYTES];
+    files_name_next(0, first);
+    assert_string_equal(first, FILES_MANIFEST_NEXT);
+    files_name_next(UINT64_MAX, name);
+    assert_string_not_equal(name, first);
+    assert_true(files_is_next(first) && files_is_next(name));
+    assert_false(files_is_next("MANIFEST") || files_is_next("MANIFEST.next.") ||
+                 files_is_next("MANIFEST.next.copy") || files_is_next("MANIFEST.nextone"));
+}
+
 static void other_names_are_not_ours(void **state)
 {
     static const char *const names[] = {
@@ -60,6 +73,7 @@ static void other_names_are_not_ours(void **state)
         ".log",
         "MANIFEST",
         "MANIFEST.next",
+        "MANIFEST.next.1f",
         "BALLAST",
         "000000000000001f",
         "000000000000001f.",
@@ -212,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_read_back),
+        cmocka_unit_test(each_failed_sync_gives_the_next_manifest_another_name),
         cmocka_unit_test(other_names_are_not_ours),
         cmocka_unit_test(a_header_has_the_bytes_that_format_md_says),
         cmocka_unit_test(a_good_header_passes),
