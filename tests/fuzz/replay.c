@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
     MUTATIONS = 300,         /* of an example… */
-    MUTATIONS_IN_ALL = 6000, /* …fewer where there are many */
+    MUTATIONS_IN_ALL = 2000, /* …fewer where there are many */
     INPUT_BYTES = 1 << 20,
 };
 
