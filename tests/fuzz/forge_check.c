@@ -37,10 +37,22 @@ void forge_touch(struct bytes bytes)
     (void)sink;
 }
 
-static void assert_text(struct bytes text)
+/* FORMAT.md, "Metadata", once more. */
+static void assert_metadata(const uint8_t *at, size_t size)
 {
-    assert(text.size <= STORE_TEXT_MAX_BYTES);
-    forge_touch(text);
+    enum { ENTRY_BYTES = 4, DATE_TAG = 1, DATE_BYTES = 8, LAST_TEXT_TAG = 4 };
+    uint8_t before = 0;
+
+    while (size > 0) {
+        assert(size >= ENTRY_BYTES && at[0] > before && at[1] == 0);
+        size_t bytes = load_u16(at + 2);
+        before = at[0];
+        assert(bytes <= size - ENTRY_BYTES);
+        assert(before != DATE_TAG || bytes == DATE_BYTES);
+        assert(before > LAST_TEXT_TAG || bytes <= STORE_TEXT_MAX_BYTES);
+        at += ENTRY_BYTES + bytes;
+        size -= ENTRY_BYTES + bytes;
+    }
 }
 
 /* A record of nothing but what this version writes has the same bytes once it is made again. */
@@ -69,10 +81,11 @@ void forge_assert_record(const struct record *record)
     assert(record->kind == RECORD_PUT || record_value(record).size == 0);
     forge_touch(record_key(record));
     forge_touch(record_value(record));
+    assert_metadata(record->payload + record->key_size, record->meta_size);
     record_meta_get(record, &meta);
-    assert_text(meta.content_type);
-    assert_text(meta.content_encoding);
-    assert_text(meta.cache_control);
+    forge_touch(meta.content_type);
+    forge_touch(meta.content_encoding);
+    forge_touch(meta.cache_control);
     assert_same_when_made(record, &meta);
 }
 

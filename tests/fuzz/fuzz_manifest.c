@@ -49,6 +49,20 @@ static bool tables_equal(const struct manifest_table *a, const struct manifest_t
            memcmp(a->info.largest.data, b->info.largest.data, a->info.largest.size) == 0;
 }
 
+/* How often a segment or table has this number. */
+static size_t count_number(const struct manifest *manifest, uint64_t number)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < manifest->n_tables; i++) {
+        n += manifest->tables[i].info.number == number;
+    }
+    for (size_t i = 0; i < manifest->n_segments; i++) {
+        n += manifest->segments[i] == number;
+    }
+    return n;
+}
+
 /* FORMAT.md, "Manifest", once more. */
 static void assert_sane(const struct manifest *manifest)
 {
@@ -57,6 +71,7 @@ static void assert_sane(const struct manifest *manifest)
         assert(table->level < MANIFEST_LEVELS);
         assert(table_info_is_plausible(&table->info));
         assert(table->info.number < manifest->next_file);
+        assert(count_number(manifest, table->info.number) == 1);
         assert(table->info.max_seq <= manifest->covered_seq);
         assert(i == 0 || manifest->tables[i - 1].level <= table->level);
     }

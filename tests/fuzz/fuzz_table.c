@@ -132,21 +132,44 @@ static void verify_parts(const struct subject *subject, const struct record *rec
 /* --- Walks -------------------------------------------------------------------------------------
  */
 
+/* Adds a record to sums that began as zeros. */
+static void add_up(struct table_info *sums, const struct record *record)
+{
+    sums->min_seq = sums->records == 0 || record->seq < sums->min_seq ? record->seq : sums->min_seq;
+    sums->max_seq = record->seq > sums->max_seq ? record->seq : sums->max_seq;
+    sums->records++;
+    sums->markers += record->kind == RECORD_DELETE;
+    sums->data_bytes += record_size(record);
+}
+
+static void assert_sums(const struct subject *subject, const struct table_info *sums)
+{
+    const struct table_info *info = table_info(subject->table);
+
+    assert(sums->records == info->records && sums->markers == info->markers);
+    assert(sums->min_seq == info->min_seq && sums->max_seq == info->max_seq);
+    assert(sums->data_bytes == info->data_bytes);
+}
+
 static uint64_t walk_forward(const struct subject *subject)
 {
     const struct record *before = NULL;
+    struct table_info sums = {.records = 0};
     struct table_iter iter;
-    uint64_t n = 0;
     enum err err = table_iter_seek(&iter, subject->table, bytes_of(NULL, 0), TABLE_HEAD);
 
-    for (; !err && iter.record; err = table_iter_next(&iter), n++) {
+    for (; !err && iter.record; err = table_iter_next(&iter)) {
         assert(!before || bytes_compare(record_key(before), record_key(iter.record)) < 0);
         verify_parts(subject, iter.record);
         look_around(subject, before, iter.record);
+        add_up(&sums, iter.record);
         before = iter.record;
     }
     assert_excused(subject, err);
-    return n;
+    if (subject->intact) {
+        assert_sums(subject, &sums);
+    }
+    return sums.records;
 }
 
 static uint64_t walk_backward(const struct subject *subject)

@@ -129,6 +129,16 @@ static struct made_log *two_frames(const struct vfs *vfs, uint64_t durable_upto)
     return made_log_new(vfs, plan, 2, MADE_SEGMENT_BYTES);
 }
 
+/* Of the record that every log begins with. */
+static size_t first_record_bytes(void)
+{
+    struct record *record = made_record_new(1);
+    size_t size = record_size(record);
+
+    free(record);
+    return size;
+}
+
 /* A segment with one record, whose value is long and zero. */
 static void save_long_record(void)
 {
@@ -156,6 +166,7 @@ static void save_long_record(void)
 enum {
     FRAME_AT = sizeof(struct file_header),
     RECORD_AT = FRAME_AT + WAL_FRAME_HEADER_BYTES,
+    METADATA_AT = RECORD_AT + sizeof(struct record) + 2, /* behind the key, "k1" */
 };
 
 static void save_logs(const struct vfs *vfs)
@@ -210,6 +221,14 @@ static void save_logs(const struct vfs *vfs)
     save_log("first_record_numbered_otherwise",
              (struct forge_settings){.leave = FORGE_LEAVE_NUMBERS}, one_frame(vfs),
              (struct patch){RECORD_AT + 24, 8, 9});
+    save_log("second_record_numbered_otherwise",
+             (struct forge_settings){.leave = FORGE_LEAVE_NUMBERS}, one_frame(vfs),
+             (struct patch){RECORD_AT + first_record_bytes() + 24, 8, 9});
+    save_log("metadata_tag_twice", none, one_frame(vfs), (struct patch){METADATA_AT, 1, 2});
+    save_log("metadata_tag_0", none, one_frame(vfs), (struct patch){METADATA_AT, 1, 0});
+    save_log("metadata_too_long", none, one_frame(vfs), (struct patch){METADATA_AT + 2, 2, 999});
+    save_log("gap_in_the_numbers", none, two_frames(vfs, 0),
+             (struct patch){RECORD_AT + first_record_bytes() + 16, 8, 3});
     save_log("durable_upto_itself", none, one_frame(vfs), (struct patch){FRAME_AT + 24, 8, 1});
     save_long_record();
 }
@@ -276,14 +295,23 @@ static struct record_set *one_long(uint64_t value_bytes)
 /* Offsets from the end of a table: of fields of its footer. */
 #define FOOTER(offset) (SIZE_MAX - 127 + (size_t)(offset))
 
-/* Of the second byte of the key that begins the second block of some(5, 950). */
-enum { LAST_KEY_AT = sizeof(struct file_header) + 4096 + sizeof(struct record) + 1 };
+/* Where a byte of a key is, of a record in a table whose blocks are pages of four records. */
+static size_t key_byte_at(const struct record_set *set, size_t index, size_t byte)
+{
+    size_t at = sizeof(struct file_header) + index / 4 * TABLE_PAGE_BYTES;
+
+    for (size_t i = index / 4 * 4; i < index; i++) {
+        at += record_size(set->records[i]);
+    }
+    return at + sizeof(struct record) + byte;
+}
 
 static void save_tables(void)
 {
     const struct forge_settings none = {0};
     const struct forge_settings opened = {.target = {1}};
     const struct patch no_patch = {0};
+    struct record_set *set;
 
     save_table("few_records", opened, few(), no_patch);
     save_table("two_blocks", opened, some(5, 950), no_patch);
@@ -302,7 +330,15 @@ static void save_tables(void)
     save_table("chunk_damaged",
                (struct forge_settings){.leave = FORGE_LEAVE_CHECKSUMS | FORGE_LEAVE_IDS},
                one_long(LONG_VALUE_BYTES), (struct patch){8192, 1, 1});
-    save_table("separator_not_shortest", none, some(5, 950), (struct patch){LAST_KEY_AT, 1, 'Z'});
+    set = some(9, 950); /* blocks of four, four and one */
+    save_table("separator_not_shortest", none, set, (struct patch){key_byte_at(set, 8, 1), 1, 'Z'});
+    set = some(9, 950);
+    save_table("blocks_overlap", none, set, (struct patch){key_byte_at(set, 3, 1), 1, 'Z'});
+    set = some(9, 950);
+    save_table("separators_out_of_order", none, set,
+               (struct patch){key_byte_at(set, 4, 3), 1, ' '});
+    set = some(9, 950);
+    save_table("keys_out_of_order", none, set, (struct patch){key_byte_at(set, 1, 1), 1, 'Z'});
     save_table("key_not_in_the_filter", (struct forge_settings){.leave = FORGE_LEAVE_KEYS}, few(),
                (struct patch){FOOTER(-192), 8, 0});
     save_table("sums_wrong", (struct forge_settings){.leave = FORGE_LEAVE_NUMBERS}, few(),
