@@ -289,7 +289,7 @@ static bool is_intact(struct record *record, uint64_t size)
  * them can be judged alone. False if it doesn't. */
 static bool judge_records(struct table_rescue *rescue, struct block block, uint8_t *data)
 {
-    uint32_t checksums[TABLE_BLOCK_RECORDS_MAX];
+    uint32_t checksums[TABLE_BLOCK_RECORDS_MAX] = {0};
     const uint8_t *tail = data + block.records_bytes;
     uint64_t offsets[TABLE_BLOCK_RECORDS_MAX + 1];
 
@@ -319,9 +319,9 @@ static bool judge_records(struct table_rescue *rescue, struct block block, uint8
  * agree with the index then every byte of the records is as it was. */
 static bool repair_block(struct table_rescue *rescue, struct block block, uint8_t *data)
 {
-    uint32_t checksums[TABLE_BLOCK_RECORDS_MAX];
-    uint16_t offsets[TABLE_BLOCK_RECORDS_MAX];
-    uint8_t tags[TABLE_BLOCK_RECORDS_MAX];
+    uint32_t checksums[TABLE_BLOCK_RECORDS_MAX] = {0};
+    uint16_t offsets[TABLE_BLOCK_RECORDS_MAX] = {0};
+    uint8_t tags[TABLE_BLOCK_RECORDS_MAX] = {0};
     uint8_t tail[(2 + 1) * TABLE_BLOCK_RECORDS_MAX + 8];
     uint64_t offset = 0;
 

@@ -407,21 +407,48 @@ enum err wal_reader_record(struct wal_reader *reader, uint64_t offset, uint64_t 
                            const struct record **ret_record, uint64_t *ret_size, bool *ret_intact)
 {
     const uint8_t *bytes;
+    uint64_t size;
 
     *ret_record = NULL;
+    *ret_size = 0;
     if (offset > limit || limit - offset < RECORD_MIN_BYTES) {
         return ERR_OK;
     }
     enum err err = window_view(reader, offset, sizeof(struct record), &bytes);
-    if (err || record_check_shape(bytes, limit - offset, ret_size) ||
+    if (err || record_check_shape(bytes, limit - offset, &size) ||
         (seq != 0 && ((const struct record *)(const void *)bytes)->seq != seq)) {
         return err;
     }
-    err = window_view(reader, offset, *ret_size, &bytes);
+    err = window_view(reader, offset, size, &bytes);
     if (!err) {
         *ret_record = (const void *)bytes;
+        *ret_size = size;
         *ret_intact = record_verify(*ret_record) == ERR_OK;
     }
+    return err;
+}
+
+enum err wal_reader_step(struct wal_reader *reader, uint64_t offset, uint64_t limit, uint64_t seq,
+                         uint64_t *ret_size)
+{
+    const uint8_t *bytes;
+    const struct record *next;
+    uint64_t next_size;
+    bool intact;
+
+    *ret_size = 0;
+    if (offset > limit || limit - offset < RECORD_MIN_BYTES) {
+        return ERR_OK;
+    }
+    enum err err = window_view(reader, offset, sizeof(struct record), &bytes);
+    const struct record *record = (const void *)bytes;
+    if (err || record->key_size > RECORD_KEY_MAX_BYTES ||
+        record->value_size > RECORD_VALUE_MAX_BYTES || record_size(record) > limit - offset) {
+        return err;
+    }
+    uint64_t size = record_size(record);
+    err = wal_reader_record(reader, offset + size, limit, seq, &next, &next_size, &intact);
+    *ret_size = !err && next && intact ? size : 0;
     return err;
 }
 

@@ -96,6 +96,11 @@ MUST_USE enum err wal_reader_record(struct wal_reader *reader, uint64_t offset, 
                                     uint64_t seq, const struct record **ret_record,
                                     uint64_t *ret_size, bool *ret_intact);
 
+/* The size of what stands at `offset` instead of the record before number `seq`, of bad shape: as
+ * its fields say, if that record, intact, stands behind it. Else *ret_size is 0. */
+MUST_USE enum err wal_reader_step(struct wal_reader *reader, uint64_t offset, uint64_t limit,
+                                  uint64_t seq, uint64_t *ret_size);
+
 /* The offset of the first byte at or after `offset` (a multiple of 8) that isn't 0, or the size of
  * the file. */
 MUST_USE enum err wal_reader_skip_zeros(struct wal_reader *reader, uint64_t offset,

@@ -195,6 +195,27 @@ static void keep_key(struct rescue *rescue, const struct record *record)
     }
 }
 
+/* The record number `seq` (0: any) at *offset, or behind the header of a frame there. *ret_size 0:
+ * there is none; *ret_record NULL: one of bad shape. */
+static enum err find_record(struct rescue *rescue, uint64_t *offset, uint64_t limit, uint64_t seq,
+                            const struct record **ret_record, uint64_t *ret_size, bool *ret_intact)
+{
+    struct wal_reader *reader = &rescue->reader;
+    uint64_t behind = *offset + WAL_FRAME_HEADER_BYTES;
+
+    *ret_size = 0;
+    *ret_intact = false;
+    enum err err = wal_reader_record(reader, *offset, limit, seq, ret_record, ret_size, ret_intact);
+    if (err == ERR_OK && !*ret_record) {
+        err = wal_reader_record(reader, behind, limit, seq, ret_record, ret_size, ret_intact);
+        *offset = *ret_record ? behind : *offset;
+    }
+    if (err == ERR_OK && !*ret_record && seq > 0) {
+        err = wal_reader_step(reader, *offset, limit, seq + 1, ret_size);
+    }
+    return err;
+}
+
 /* Takes what can be read of a frame that isn't intact, at `offset` and before `limit`. */
 static enum err pick_records(struct rescue *rescue, uint64_t offset, uint64_t limit)
 {
@@ -203,32 +224,31 @@ static enum err pick_records(struct rescue *rescue, uint64_t offset, uint64_t li
     offset += WAL_FRAME_HEADER_BYTES;
     for (;;) {
         const struct record *record;
-        uint64_t size = 0;
-        bool intact = false;
-        enum err err =
-            wal_reader_record(&rescue->reader, offset, limit, seq, &record, &size, &intact);
-        if (err == ERR_OK && !record) {
-            /* Behind the frame another one may be damaged. */
-            offset += WAL_FRAME_HEADER_BYTES;
-            err = wal_reader_record(&rescue->reader, offset, limit, seq, &record, &size, &intact);
-        }
-        if (err != ERR_OK || !record ||
-            (!intact && seq == 0 && record->seq != missing_seq(rescue)) ||
-            record->seq > rescue->durable_upto || record->seq >= rescue->limit_seq) {
+        uint64_t size;
+        bool intact;
+        enum err err = find_record(rescue, &offset, limit, seq, &record, &size, &intact);
+        if (err != ERR_OK || size == 0) {
             return err == ERR_IO ? ERR_OK : err;
         }
-        seq = record->seq + 1;
-        offset += size;
-        bool missing = record->seq >= missing_seq(rescue);
+        if (record && !intact && seq == 0 && record->seq != missing_seq(rescue)) {
+            return ERR_OK;
+        }
+        seq = record ? record->seq : seq;
+        if (seq > rescue->durable_upto || seq >= rescue->limit_seq) {
+            return ERR_OK;
+        }
+        bool missing = seq >= missing_seq(rescue);
         if (intact) {
             rescue->picked += missing;
             err = hand_out(rescue, record);
-        } else if (missing) {
+        } else if (missing && record) {
             keep_key(rescue, record);
         }
         if (err != ERR_OK) {
             return err;
         }
+        seq++;
+        offset += size;
     }
 }
 

@@ -10,7 +10,7 @@
 #include "tests/support/check.h"
 #include "tests/support/salvage_case.h"
 
-#define FLIPS UINT64_C(60) /* a file */
+#define FLIPS UINT64_C(25) /* a file */
 
 static size_t size_of(struct salvage_case *fixture, const char *name)
 {
@@ -87,11 +87,11 @@ static void a_flipped_bit_of_index_filter_or_header_costs_nothing(void **state)
         struct table_footer footer;
         memcpy(&footer, data + size - sizeof footer, sizeof footer);
         free(data);
-        for (uint64_t bit = 0; bit < 512; bit += 7) {
+        for (uint64_t bit = prng_below(&fixture->db.prng, 31); bit < 512; bit += 31) {
             flip(fixture, name, bit, 0);
         }
         uint64_t begin = 8 * footer.regions[REGION_INDEX].offset;
-        for (uint64_t n = 0; n < 200; n++) {
+        for (uint64_t n = 0; n < 30; n++) {
             flip(fixture, name, begin + prng_below(&fixture->db.prng, 8 * size - begin), 0);
         }
     }
@@ -118,7 +118,7 @@ static void damaged_pages_cost_what_was_in_them(void **state)
 {
     struct salvage_case *fixture = *state;
     struct prng *prng = &fixture->db.prng;
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 40; round++) {
         const char *name =
             salvage_case_table(fixture, prng_below(prng, fixture->manifest.n_tables));
         char copy_name[64];
@@ -149,7 +149,7 @@ static void files_cut_short_anywhere_keep_what_is_left(void **state)
 {
     struct salvage_case *fixture = *state;
     struct prng *prng = &fixture->db.prng;
-    for (int round = 0; round < 80; round++) {
+    for (int round = 0; round < 60; round++) {
         bool table = round % 3 != 0;
         char name[64];
         size_t size;
@@ -316,7 +316,7 @@ static void without_a_manifest_damage_is_still_told(void **state)
         char name[64];
         snprintf(name, sizeof name, "%s", salvage_case_table(fixture, i));
         uint64_t bits = 8 * size_of(fixture, name);
-        for (int round = 0; round < 40; round++) {
+        for (int round = 0; round < 12; round++) {
             flip(fixture, name, prng_below(&fixture->db.prng, bits), 1);
         }
     }
