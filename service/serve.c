@@ -94,6 +94,7 @@ static const struct {
     [STORE_EVENT_FLUSHED] = {LOG_DEBUG, "flushed"},
     [STORE_EVENT_COMPACTED] = {LOG_DEBUG, "compacted"},
     [STORE_EVENT_BACKGROUND_FAILED] = {LOG_ERROR, "background_failed"},
+    [STORE_EVENT_NUMBERS_USED_UP] = {LOG_ERROR, "numbers_used_up"},
 };
 
 static void on_store_event(void *arg, const struct store_event *event)

@@ -76,6 +76,7 @@ enum store_event_kind {
     STORE_EVENT_FLUSHED, /* a memtable became a table */
     STORE_EVENT_COMPACTED,
     STORE_EVENT_BACKGROUND_FAILED, /* a flush or compaction failed and will be tried again */
+    STORE_EVENT_NUMBERS_USED_UP,   /* of the versions: read-only for good */
 };
 
 struct store_event {

@@ -98,6 +98,18 @@ void engine_fail(struct store *store, enum store_event_kind kind, const char *fo
     sleeper_wake(&store->flush_sleeper);
 }
 
+void engine_check_numbers(struct store *store, uint64_t next_seq)
+{
+    _Static_assert(ENGINE_INFLIGHT_MAX_BYTES / ENGINE_OP_BYTES < CLAIM_SEQ_MASK - ENGINE_SEQ_LIMIT,
+                   "what is in flight at the limit must have numbers");
+    if (next_seq >= ENGINE_SEQ_LIMIT && atomic_load(&store->state) == STORE_WRITABLE) {
+        engine_fail(store, STORE_EVENT_NUMBERS_USED_UP,
+                    "the numbers of versions in %s are used up; writes are refused for good: copy "
+                    "the data into a new store",
+                    store->dir_path);
+    }
+}
+
 void engine_table_failed(struct store *store, struct table *table, enum err err)
 {
     if (!table || !table_set_damaged(table)) {
@@ -309,6 +321,10 @@ void store_get(struct store *store, struct bytes key, store_get_fn *done, void *
     struct store_entry entry;
     struct view_hit hit;
     enum err err = ERR_OK;
+    if (atomic_load(&store->closing)) {
+        done(arg, ERR_CLOSED, NULL);
+        return;
+    }
     rcu_door_lock();
     /* First the view, then the number: the other way round a compaction in between may have dropped
      * the version that the number stands for. */

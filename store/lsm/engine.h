@@ -39,6 +39,9 @@
 #define ENGINE_LEVEL0_STOP    20u    /* level-0 tables at which writes wait */
 #define ENGINE_WAITING_MAX    16384u /* writes that may wait for admission */
 #define ENGINE_SCANS_MAX      256u
+/* No write is taken from this number on. What is in flight by then, at most one operation for each
+ * slot of the ring, stays below 2^47, up to which a store is opened. */
+#define ENGINE_SEQ_LIMIT ((UINT64_C(1) << 47) - (UINT64_C(1) << 32))
 /* Held in memtables' chunks by values on their way to clients; beyond it small values are copied.
  * Not an option: below it costs memory, above it a copy of at most 32 KiB, both little. */
 #define ENGINE_PINNED_MAX_BYTES (UINT64_C(64) << 20)
@@ -287,6 +290,9 @@ void engine_table_event(struct store *store, const char *keys, const char *forma
 /* The log or the manifest failed: read-only until a restart. Any thread. */
 void engine_fail(struct store *store, enum store_event_kind kind, const char *format, ...)
     PRINTF_LIKE(3, 4);
+
+/* Makes the store read-only if `next_seq` is near the end of the numbers. Log thread; open. */
+void engine_check_numbers(struct store *store, uint64_t next_seq);
 
 /* Time that only goes forward, in milliseconds and microseconds; wall clock in milliseconds. */
 uint64_t engine_now_ms(void);

@@ -144,6 +144,7 @@ static void log_run(struct store *store, size_t n)
         store->recorded_seq = visible;
         atomic_store(&store->visible_seq, store->log_next_seq + n - 1);
         complete_run(store, n, ERR_OK);
+        engine_check_numbers(store, store->log_next_seq);
     }
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&store->n_waiters) > 0) {

@@ -562,6 +562,7 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
     engine_event(store, STORE_EVENT_RECOVERED,
                  "%" PRIu64 " records from the log in %" PRIu64 " ms, next number %" PRIu64,
                  replayed.records, store->counters.recovery_us / 1000, replayed.next_seq);
+    engine_check_numbers(store, replayed.next_seq);
     return ERR_OK;
 }
 

@@ -18,7 +18,7 @@
 #include "store/lsm/engine.h"
 #include "tests/support/random.h"
 
-#define DRIVEN_EVENT_KINDS (STORE_EVENT_BACKGROUND_FAILED + 1)
+#define DRIVEN_EVENT_KINDS (STORE_EVENT_NUMBERS_USED_UP + 1)
 #define DRIVEN_KEY_BYTES   32u
 
 struct driven {

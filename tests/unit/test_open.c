@@ -1,6 +1,8 @@
 /* Opening and closing: what a crash or an earlier life has left is made good or refused. */
 #include <stdlib.h>
 
+#include "store/base/rcu.h"
+#include "store/lsm/commit.h"
 #include "store/lsm/files.h"
 #include "tests/support/check.h"
 #include "tests/support/driven.h"
@@ -49,12 +51,94 @@ static void a_ballast_that_a_crash_left_empty_is_filled(void **state)
     assert_int_equal(db.store->ballast_bytes, whole);
 }
 
+/* --- The end of the numbers --- */
+
+/* A directory whose last version has that number. */
+static void leave_last_seq(uint64_t seq)
+{
+    struct manifest manifest = {
+        .store_id = 1, .epoch = 2, .number = 1, .next_file = 1, .covered_seq = seq, .clock_ms = 1};
+    enum manifest_stage stage;
+    struct vfs_dir *dir;
+    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", true, &dir));
+    assert_ok(manifest_store(dir, &manifest, &stage));
+    vfs_dir_close(dir);
+}
+
+static void on_refused(void *arg, enum err err, struct store_write *write)
+{
+    assert_null(write);
+    *(enum err *)arg = err;
+}
+
+static enum err ask_for_a_write(void)
+{
+    struct store_write_size size = {.ops = 1, .bytes = 100};
+    enum err err = ERR_OK;
+    store_write_new(db.store, &size, on_refused, &err);
+    return err;
+}
+
+static void writes_end_long_before_the_numbers_do(void **state)
+{
+    (void)state;
+    leave_last_seq(ENGINE_SEQ_LIMIT - 6);
+    driven_open(&db);
+    for (size_t key = 0; key < 4; key++) {
+        driven_put(&db, key, 100);
+    }
+    assert_int_equal(store_state(db.store), STORE_WRITABLE);
+    assert_int_equal(db.events[STORE_EVENT_NUMBERS_USED_UP], 0);
+    driven_put(&db, 4, 100); /* the last one */
+    assert_int_equal(store_state(db.store), STORE_READ_ONLY);
+    assert_int_equal(db.events[STORE_EVENT_NUMBERS_USED_UP], 1);
+    assert_err(ERR_READ_ONLY, ask_for_a_write());
+    driven_check(&db);
+
+    driven_close(&db);
+    driven_open(&db);
+    assert_int_equal(store_state(db.store), STORE_READ_ONLY);
+    assert_int_equal(db.events[STORE_EVENT_NUMBERS_USED_UP], 2);
+    assert_err(ERR_READ_ONLY, ask_for_a_write());
+    driven_check(&db);
+}
+
+static void a_number_beyond_the_last_is_refused_as_damage(void **state)
+{
+    (void)state;
+    struct err_detail detail;
+    struct store *store;
+    leave_last_seq(RECORD_SEQ_MAX);
+    rcu_door_set_manual(true);
+    assert_err(ERR_CORRUPT, store_open(&db.options, &store, &detail));
+    rcu_door_set_manual(false);
+    assert_non_null(strstr(detail.text, FILES_MANIFEST));
+}
+
+/* --- Closing --- */
+
+static void nothing_is_looked_up_once_it_is_being_closed(void **state)
+{
+    (void)state;
+    driven_open(&db);
+    driven_put(&db, 1, 100);
+    atomic_store(&db.store->closing, true); /* as store_close() begins */
+    assert_err(ERR_CLOSED, driven_get(&db, 1));
+    assert_err(ERR_CLOSED, ask_for_a_write());
+    struct store_range all = {.reverse = false};
+    struct store_scan *scan;
+    assert_err(ERR_CLOSED, store_scan_new(db.store, &all, &scan));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_ballast_that_a_crash_left_empty_is_filled),
+        TEST(writes_end_long_before_the_numbers_do),
+        TEST(a_number_beyond_the_last_is_refused_as_damage),
+        TEST(nothing_is_looked_up_once_it_is_being_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
