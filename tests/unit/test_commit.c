@@ -14,7 +14,7 @@
 
 #define VALUE_MAX_BYTES (UINT64_C(128) << 10)
 #define INFLIGHT_BYTES  (UINT64_C(256) << 10)
-#define EVENT_KINDS     (STORE_EVENT_BACKGROUND_FAILED + 1)
+#define EVENT_KINDS     (STORE_EVENT_NUMBERS_USED_UP + 1)
 
 static struct vfs_mem *fs;
 static struct store *store;
