@@ -108,7 +108,7 @@ static void in_a_crowd_small_values_are_copied_and_large_ones_are_not(void **sta
 {
     (void)state;
     static struct pin pins[ENGINE_PINNED_MAX_BYTES / ARENA_CHUNK_BYTES + 10];
-    struct pin large;
+    struct pin large, again;
     driven_put(&db, 0, SMALL_BYTES);
     for (size_t i = 0; i < COUNT_OF(pins); i++) {
         pin(&pins[i], 0);
@@ -116,7 +116,12 @@ static void in_a_crowd_small_values_are_copied_and_large_ones_are_not(void **sta
     uint64_t crowded = stats().pinned_bytes;
     driven_put(&db, 1, 100000);
     pin(&large, 1); /* where it lies: a copy would be no smaller */
-    assert_true(stats().pinned_bytes > crowded + 100000);
+    pin(&again, 1);
+    assert_ptr_equal(large.entry.value.data, again.entry.value.data);
+    assert_true(stats().pinned_bytes > crowded + 2 * UINT64_C(100000));
+    store_entry_release(&again.entry);
+    assert_ptr_equal(pins[0].entry.value.data, pins[1].entry.value.data);
+    assert_ptr_not_equal(pins[0].entry.value.data, pins[COUNT_OF(pins) - 1].entry.value.data);
     driven_put(&db, 0, SMALL_BYTES);
     driven_put(&db, 1, 50);
     driven_flush(&db);
