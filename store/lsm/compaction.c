@@ -164,7 +164,9 @@ static bool fail(struct store *store, enum err err, const struct err_detail *det
     if (err == ERR_OUTCOME_UNKNOWN || err == ERR_READ_ONLY) {
         return false; /* the manifest's failure was told */
     }
-    compactor->retry_ms = engine_now_ms() + retry_delay_ms(compactor->failures++);
+    /* On a full disk it is what brings space, as soon as the deletes for it have come. */
+    unsigned failures = atomic_load(&store->no_space) ? 0 : compactor->failures++;
+    compactor->retry_ms = engine_now_ms() + retry_delay_ms(failures);
     if (!(compactor->told & UINT64_C(1) << err)) {
         compactor->told |= UINT64_C(1) << err;
         engine_event(store, STORE_EVENT_BACKGROUND_FAILED,

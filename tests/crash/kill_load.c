@@ -102,6 +102,16 @@ static struct reply send_intent(struct worker *worker, size_t key, uint64_t vers
     return reply;
 }
 
+static bool is_refused(const struct reply *reply, bool is_delete)
+{
+    return reply->status == 503 || (reply->status == 507 && !is_delete);
+}
+
+static bool is_unknown(const struct reply *reply)
+{
+    return reply->status == 500 && strstr(reply->body, "/problems/outcome-unknown") != NULL;
+}
+
 /* True while the server answers. */
 static bool write_once(struct worker *worker)
 {
@@ -122,8 +132,10 @@ static bool write_once(struct worker *worker)
         return false;
     }
     const char *deleted = reply_field(&reply, "Varve-Deleted");
-    if (reply.status == 503) {
+    if (is_refused(&reply, intent.deleted != NULL)) {
         journal_refuse(journal, key, version);
+    } else if (is_unknown(&reply)) {
+        /* From now on every write is refused: the key keeps this one without an answer. */
     } else if (reply.status != intent.status ||
                (intent.deleted != NULL &&
                 (deleted == NULL || strcmp(deleted, intent.deleted) != 0))) {
@@ -155,7 +167,7 @@ static bool read_once(struct worker *worker)
     bool answered = reply.status != 0;
     if (reply.status == 412 && condition) {
         journal_refusal_seen(journal, key, bound, &reply);
-    } else if (answered && condition && reply.status != 503) {
+    } else if (answered && condition && !is_refused(&reply, false) && !is_unknown(&reply)) {
         journal_violation(journal, "key %zu: a condition that can't hold: status %u", key,
                           reply.status);
     } else if (answered && !condition) {
@@ -210,6 +222,32 @@ void load_wait_sent(struct load *load, uint64_t n)
         pthread_cond_wait(&load->changed, &load->lock);
     }
     pthread_mutex_unlock(&load->lock);
+}
+
+uint64_t load_sent(struct load *load)
+{
+    pthread_mutex_lock(&load->lock);
+    uint64_t sent = load->sent;
+    pthread_mutex_unlock(&load->lock);
+    return sent;
+}
+
+void load_check_all(struct journal *journal, size_t n_keys, struct client *client, bool first)
+{
+    for (size_t key = 0; key < n_keys; key++) {
+        char path[32];
+        journal_path(key, path);
+        uint64_t bound = journal_bound(journal, key);
+        struct reply reply = client_get(client, path);
+        if (first) {
+            journal_recover(journal, key, &reply);
+        } else {
+            journal_read(journal, key, bound, &reply);
+        }
+        journal_unchanged(journal, key, reply_field(&reply, "ETag"),
+                          reply.status == 200 ? reply.size : SIZE_MAX);
+        reply_free(&reply);
+    }
 }
 
 void load_join(struct load *load)

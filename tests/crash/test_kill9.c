@@ -113,20 +113,7 @@ static void scan_all(struct test *test, struct client *client)
 
 static void get_all(struct test *test, struct client *client, bool first)
 {
-    for (size_t key = 0; key < KEYS; key++) {
-        char path[32];
-        journal_path(key, path);
-        uint64_t bound = journal_bound(test->journal, key);
-        struct reply reply = client_get(client, path);
-        if (first) {
-            journal_recover(test->journal, key, &reply);
-        } else {
-            journal_read(test->journal, key, bound, &reply);
-        }
-        journal_unchanged(test->journal, key, reply_field(&reply, "ETag"),
-                          reply.status == 200 ? reply.size : SIZE_MAX);
-        reply_free(&reply);
-    }
+    load_check_all(test->journal, KEYS, client, first);
     check_journal(test);
 }
 

@@ -62,6 +62,16 @@ bool server_log_has(struct server *server, const char *text);
 /* Kibibytes of a line of /proc/<pid>/status, such as "RssAnon". */
 uint64_t server_memory_kib(const struct server *server, const char *line);
 
+/* --- System calls that fail --- */
+
+/* Whether strace is there and may trace. */
+bool strace_works(void);
+
+/* From some moment soon on, the server's system calls are tampered with, as in
+ * "inject=fdatasync:error=EIO:when=5+". Returns the tracer. */
+pid_t strace_server(const struct server *server, const char *what);
+void strace_stop(pid_t tracer);
+
 /* --- Requests through libcurl --- */
 
 struct reply {

@@ -25,23 +25,14 @@ static void begin(struct faulty *faulty, const char *const arguments[])
     faulty->client = client_new(faulty->server);
 }
 
-/* From some moment soon on, each of these calls fails. */
 static void inject(struct faulty *faulty, const char *what)
 {
-    char pid[16];
-    (void)snprintf(pid, sizeof pid, "%d", (int)server_pid(faulty->server));
-    faulty->strace = fork();
-    if (faulty->strace == 0) {
-        execlp("strace", "strace", "-f", "-qq", "-o", "/dev/null", "-e", what, "-p", pid,
-               (char *)NULL);
-        _exit(SKIPPED);
-    }
+    faulty->strace = strace_server(faulty->server, what);
 }
 
 static void stop_injecting(struct faulty *faulty)
 {
-    kill(faulty->strace, SIGINT);
-    assert_int_equal(waitpid(faulty->strace, NULL, 0), faulty->strace);
+    strace_stop(faulty->strace);
 }
 
 static struct reply put(struct faulty *faulty, unsigned key)
@@ -235,7 +226,7 @@ static void a_full_disk_refuses_puts_and_heals_by_itself(void **state)
 
 int main(void)
 {
-    if (system("strace -V >/dev/null 2>&1 && strace -o /dev/null true") != 0) {
+    if (!strace_works()) {
         fputs("strace is not installed, or may not trace here\n", stderr);
         return SKIPPED;
     }
