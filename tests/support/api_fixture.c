@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/support/alloc.h"
 #include "tests/support/check.h"
 
 static void hook_page(void *arg, struct MHD_Connection *connection, enum api_route route,
@@ -15,7 +16,7 @@ static void hook_page(void *arg, struct MHD_Connection *connection, enum api_rou
     (void)connection;
     ret_page->status = route == API_ROUTE_STARTUPZ ? 503 : 200;
     ret_page->retry_after_s = route == API_ROUTE_STARTUPZ ? 1 : 0;
-    ret_page->text = strdup(query->verbose ? "verbose\n" : query->write ? "write\n" : "ok\n");
+    ret_page->text = test_strdup(query->verbose ? "verbose\n" : query->write ? "write\n" : "ok\n");
     ret_page->text_bytes = strlen(ret_page->text);
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/support/alloc.h"
+
 enum { EPOCH = 0xFACE };
 
 /* One version; freed with the last reference: the map's, an entry's or a snapshot's. */
@@ -57,15 +59,9 @@ struct store_scan {
     uint64_t number;
 };
 
-static void *must(void *memory)
-{
-    assert(memory != NULL);
-    return memory;
-}
-
 static struct bytes copy(struct bytes bytes)
 {
-    void *at = must(malloc(bytes.size + 1));
+    void *at = test_alloc(bytes.size + 1);
 
     if (bytes.size > 0) {
         memcpy(at, bytes.data, bytes.size);
@@ -124,7 +120,7 @@ static void complete(struct store *store, struct task task)
         task.run(&task);
         return;
     }
-    struct task *later = must(malloc(sizeof *later));
+    struct task *later = test_alloc(sizeof *later);
     *later = task;
     later->next = NULL;
     pthread_mutex_lock(&store->mutex);
@@ -138,7 +134,7 @@ static void complete(struct store *store, struct task task)
 
 struct store *fake_store_new(void)
 {
-    struct store *store = must(calloc(1, sizeof *store));
+    struct store *store = test_alloc(sizeof *store);
 
     pthread_mutex_init(&store->mutex, NULL);
     pthread_cond_init(&store->changed, NULL);
@@ -234,7 +230,8 @@ static void remove_at(struct store *store, size_t i)
 
 static void insert_at(struct store *store, size_t i, struct version *version)
 {
-    store->versions = must(realloc(store->versions, (store->n + 1) * sizeof store->versions[0]));
+    store->versions = test_grow(store->versions, store->n * sizeof store->versions[0],
+                                (store->n + 1) * sizeof store->versions[0]);
     memmove(&store->versions[i + 1], &store->versions[i],
             (store->n - i) * sizeof store->versions[0]);
     store->versions[i] = version;
@@ -284,7 +281,7 @@ static void run_get(struct task *task)
 
 void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
 {
-    struct got *got = must(calloc(1, sizeof *got));
+    struct got *got = test_alloc(sizeof *got);
 
     pthread_mutex_lock(&store->mutex);
     size_t i = find(store, key, &got->found);
@@ -315,14 +312,14 @@ void store_entry_release(struct store_entry *entry)
 enum err store_scan_new(struct store *store, const struct store_range *range,
                         struct store_scan **ret_scan)
 {
-    struct store_scan *scan = must(calloc(1, sizeof *scan));
+    struct store_scan *scan = test_alloc(sizeof *scan);
 
     assert(!range->reverse);
     assert(range->end.size == 0 || bytes_compare(range->start, range->end) <= 0);
     pthread_mutex_lock(&store->mutex);
     scan->store = store;
     scan->number = store->number;
-    scan->versions = must(calloc(store->n + 1, sizeof *scan->versions));
+    scan->versions = test_alloc((store->n + 1) * sizeof *scan->versions);
     for (size_t i = 0; i < store->n; i++) {
         struct version *version = store->versions[i];
 
@@ -356,7 +353,7 @@ void store_scan_run(struct store_scan *scan, store_scan_fn *each, store_scan_don
                     void *arg)
 {
     struct store *store = scan->store;
-    struct scanned *scanned = must(calloc(1, sizeof *scanned));
+    struct scanned *scanned = test_alloc(sizeof *scanned);
     bool more = knobs(store).scan_err == ERR_OK;
 
     while (more && scan->at < scan->n) {
@@ -409,7 +406,7 @@ static void run_ready(struct task *task)
 void store_write_new(struct store *store, const struct store_write_size *size,
                      store_write_ready_fn *ready, void *arg)
 {
-    struct readied *readied = must(calloc(1, sizeof *readied));
+    struct readied *readied = test_alloc(sizeof *readied);
     enum err err = knobs(store).admission_err;
 
     assert(size->ops == 1);
@@ -418,7 +415,7 @@ void store_write_new(struct store *store, const struct store_write_size *size,
     }
     readied->ready = ready;
     if (err == ERR_OK) {
-        readied->write = must(calloc(1, sizeof *readied->write));
+        readied->write = test_alloc(sizeof *readied->write);
         readied->write->store = store;
         pthread_mutex_lock(&store->mutex);
         store->lent++;
@@ -456,7 +453,7 @@ enum err store_write_put(struct store_write *write, const struct store_put *put,
     keep_text(&write->texts[0], put->content_type);
     keep_text(&write->texts[1], put->content_encoding);
     keep_text(&write->texts[2], put->cache_control);
-    write->value = must(malloc(put->value_bytes + 1));
+    write->value = test_alloc(put->value_bytes + 1);
     write->value_bytes = put->value_bytes;
     *ret_value = write->value;
     return ERR_OK;
@@ -471,7 +468,7 @@ enum err store_write_resize(struct store_write *write, uint64_t value_bytes, voi
         return err;
     }
     /* Always elsewhere, so that a pointer kept too long is seen. */
-    uint8_t *value = must(malloc(value_bytes + 1));
+    uint8_t *value = test_alloc(value_bytes + 1);
     memcpy(value, write->value,
            value_bytes < write->value_bytes ? value_bytes : write->value_bytes);
     free(write->value);
@@ -495,7 +492,7 @@ void store_write_condition(struct store_write *write, store_condition_fn *condit
 
 static struct version *version_of(struct store_write *write)
 {
-    struct version *version = must(calloc(1, sizeof *version));
+    struct version *version = test_alloc(sizeof *version);
 
     version->references = 1;
     version->number = ++write->store->number;
@@ -580,7 +577,7 @@ static void close_write(struct store *store)
 void store_write_commit(struct store_write *write, store_write_done_fn *done, void *arg)
 {
     struct store *store = write->store;
-    struct committed *committed = must(malloc(sizeof *committed));
+    struct committed *committed = test_alloc(sizeof *committed);
 
     *committed = (struct committed){done, write};
     close_write(store);
@@ -642,7 +639,7 @@ static void run_upkeep(struct task *task)
 
 void store_flush(struct store *store, store_done_fn *done, void *arg)
 {
-    struct upkeep *upkeep = must(malloc(sizeof *upkeep));
+    struct upkeep *upkeep = test_alloc(sizeof *upkeep);
 
     upkeep->done = done;
     complete(store,
