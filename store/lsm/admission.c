@@ -179,6 +179,7 @@ void store_write_new(struct store *store, const struct store_write_size *size,
         answer(write, err);
         return;
     }
+    admission_expire(store); /* the log thread, whose work this is, may be in a sync that hangs */
     if (!enqueue(store, write)) {
         answer(write, ERR_BUSY);
         return;
