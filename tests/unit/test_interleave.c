@@ -2,12 +2,9 @@
  * condition that does it, a sync that does it, or another thread that is seen to wait for a mutex
  * that the test holds. */
 #include <assert.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "store/base/rcu.h"
@@ -76,10 +73,8 @@ static int end(void **state)
 
 struct attempt {
     struct store_write *write;
-    const char *key;
     bool done, condition_failed;
     enum err err;
-    _Atomic pid_t thread; /* that commits it */
 };
 
 static void on_ready(void *arg, enum err err, struct store_write *write)
@@ -108,7 +103,7 @@ static void add_put(struct attempt *attempt, const char *key)
 static void make_put(struct attempt *attempt, const char *key)
 {
     struct store_write_size size = {.ops = 2, .bytes = 100};
-    *attempt = (struct attempt){.key = key};
+    *attempt = (struct attempt){.done = false};
     store_write_new(store, &size, on_ready, attempt);
     assert(attempt->write != NULL);
     add_put(attempt, key);
@@ -214,47 +209,33 @@ static bool is_absent(void *arg, const struct store_current *current)
 
 /* --- Another thread --------------------------------------------------------------------------- */
 
+/* True if somebody waits for the mutex, which is locked: so glibc marks it. */
+static bool is_waited_for(pthread_mutex_t *mutex)
+{
+    return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_SEQ_CST) == 2;
+}
+
 static void *commit(void *arg)
 {
     struct attempt *attempt = arg;
-    atomic_store(&attempt->thread, gettid());
     store_write_commit(attempt->write, on_written, attempt);
     return NULL;
 }
 
-/* 'R', 'S', …; 'X': it has ended. */
-static char state_of(pid_t thread)
-{
-    char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-    int fd = open(path, O_RDONLY);
-    if (fd < 0) {
-        return 'X';
-    }
-    ssize_t size = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[size > 0 ? size : 0] = '\0';
-    const char *name_end = strrchr(text, ')');
-    return name_end ? name_end[2] : 'X';
-}
-
-/* Waits until the thread that commits waits itself, or is done. */
-static void wait_until_it_waits(struct attempt *attempt)
-{
-    char thread_state = 'R';
-    while (thread_state == 'R' || thread_state == 'D') {
-        sched_yield();
-        pid_t thread = atomic_load(&attempt->thread);
-        thread_state = thread ? state_of(thread) : 'R';
-    }
-}
-
-static pthread_t start(struct attempt *attempt)
+/* Commits on another thread, and returns once that waits for the mutex, which the caller holds. */
+static pthread_t commit_up_to(struct attempt *attempt, pthread_mutex_t *mutex)
 {
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, commit, attempt), 0);
-    wait_until_it_waits(attempt);
+    while (!is_waited_for(mutex)) {
+        sched_yield();
+    }
     return thread;
+}
+
+static pthread_mutex_t *stripe_of(const struct attempt *attempt)
+{
+    return &store->stripes[op_stripe(&attempt->write->ops[0])];
 }
 
 /* --- Decisions -------------------------------------------------------------------------------- */
@@ -274,7 +255,6 @@ static bool is_absent_slowly(void *arg, const struct store_current *current)
 static void *put_if_absent(void *arg)
 {
     struct attempt *attempt = arg;
-    atomic_store(&attempt->thread, gettid());
     attempt->err = store_write_commit_sync(attempt->write, &attempt->condition_failed);
     return NULL;
 }
@@ -293,8 +273,12 @@ static void of_two_writes_that_want_a_key_absent_one_fails(void **state)
     assert_int_equal(pthread_create(&threads[0], NULL, put_if_absent, &first), 0);
     while (sem_wait(&paused) != 0) {
     }
+    pthread_mutex_t *stripe = stripe_of(&second);
+    uint64_t claimed = atomic_load(&store->claim);
     assert_int_equal(pthread_create(&threads[1], NULL, put_if_absent, &second), 0);
-    wait_until_it_waits(&second); /* for the stripe; without one, for the disk, or it is done */
+    while (!is_waited_for(stripe) && atomic_load(&store->claim) == claimed) {
+        sched_yield(); /* it must not come to a decision */
+    }
     sem_post(&resume);
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);
@@ -312,9 +296,10 @@ static void a_write_meets_what_was_flushed_while_it_waited(void **state)
     put("key");
     make_put(&attempt, "key");
     store_write_condition(attempt.write, is_absent, NULL);
-    pthread_mutex_t *stripe = &store->stripes[op_stripe(&attempt.write->ops[0])];
+    pthread_mutex_t *stripe = stripe_of(&attempt);
     pthread_mutex_lock(stripe);
-    pthread_t thread = start(&attempt); /* has looked into the tables, and found nothing there */
+    pthread_t thread =
+        commit_up_to(&attempt, stripe); /* has looked into the tables, and found nothing there */
     flush();
     pthread_mutex_unlock(stripe);
     pthread_join(thread, NULL);
@@ -373,8 +358,9 @@ static void who_waits_for_what_becomes_durable_just_now_is_answered(void **state
     make_put(&waits, "key");
     store_write_condition(waits.write, is_absent, NULL);
     pthread_mutex_lock(&store->waiters_mutex);
-    pthread_t thread = start(&waits); /* has seen that it must wait, and is about to queue */
-    engine_log_step(store);           /* finds nobody in the queue */
+    pthread_t thread = commit_up_to(
+        &waits, &store->waiters_mutex); /* it has seen that it must wait, and is about to queue */
+    engine_log_step(store);             /* finds nobody in the queue */
     assert_true(early.done && !waits.done);
     pthread_mutex_unlock(&store->waiters_mutex);
     pthread_join(thread, NULL);
@@ -402,29 +388,51 @@ static void a_batch_goes_into_one_frame(void **state)
 
 static struct attempt during_sync;
 
+struct first_sync {
+    struct vfs_mem_verdict verdict;
+    bool begun;
+};
+
 static struct vfs_mem_verdict put_during_sync(void *arg, const struct vfs_mem_call *call)
 {
-    bool *begun = arg;
-    if (call->op == VFS_MEM_SYNC && !*begun) {
-        *begun = true;
+    struct first_sync *sync = arg;
+    if (call->op == VFS_MEM_SYNC && !sync->begun) {
+        sync->begun = true;
         begin_put(&during_sync, "old memtable");
+        return sync->verdict;
     }
     return (struct vfs_mem_verdict){.action = VFS_MEM_DO};
+}
+
+static void what_was_claimed_while_a_sync_failed_ends_as_unknown(void **state)
+{
+    struct attempt first;
+    struct first_sync sync = {.verdict = {.action = VFS_MEM_FAIL, .err = ERR_IO}};
+    (void)state;
+    begin_put(&first, "first");
+    vfs_mem_set_hook(fs, put_during_sync, &sync);
+    log_all();
+    vfs_mem_set_hook(fs, NULL, NULL);
+    assert_true(first.done && during_sync.done);
+    assert_err(ERR_OUTCOME_UNKNOWN, first.err);
+    assert_err(ERR_OUTCOME_UNKNOWN, during_sync.err);
+    assert_false(exists("first"));
+    assert_false(exists("old memtable"));
 }
 
 /* A rotation finds a write below its boundary that isn't logged yet, and more come above it. */
 static void a_rotation_loses_nothing_and_shows_nothing_early(void **state)
 {
     struct attempt first, second;
-    bool begun = false;
+    struct first_sync sync = {.begun = false};
     (void)state;
     put("before");
     make_spare();
     begin_put(&first, "first");
-    vfs_mem_set_hook(fs, put_during_sync, &begun);
+    vfs_mem_set_hook(fs, put_during_sync, &sync);
     rotate();
     vfs_mem_set_hook(fs, NULL, NULL);
-    assert_true(begun && first.done && !during_sync.done);
+    assert_true(sync.begun && first.done && !during_sync.done);
     begin_put(&second, "new memtable");
 
     /* The sealed memtable has to wait for what isn't durable. */
@@ -452,6 +460,7 @@ int main(void)
         TEST(a_memtable_sealed_before_the_claim_gets_nothing_more),
         TEST(who_waits_for_what_becomes_durable_just_now_is_answered),
         TEST(a_batch_goes_into_one_frame),
+        TEST(what_was_claimed_while_a_sync_failed_ends_as_unknown),
         TEST(a_rotation_loses_nothing_and_shows_nothing_early),
     };
 #undef THREADED
