@@ -13,7 +13,8 @@
 #include "tests/support/check.h"
 #include "tests/support/vfs_mem.h"
 
-#define HUNG_SECONDS 100 /* a lost wake-up ends the program */
+#define STEPS_MAX    1000u /* more than anything here takes */
+#define HUNG_SECONDS 30    /* a lost wake-up ends the program */
 
 static struct vfs_mem *fs;
 static struct store *store;
@@ -117,7 +118,15 @@ static void begin_put(struct attempt *attempt, const char *key)
 
 static void log_all(void)
 {
-    while (engine_log_step(store)) {
+    for (unsigned steps = 0; engine_log_step(store); steps++) {
+        assert_true(steps < STEPS_MAX);
+    }
+}
+
+static void flush_all(void)
+{
+    for (unsigned steps = 0; engine_flush_step(store); steps++) {
+        assert_true(steps < STEPS_MAX);
     }
 }
 
@@ -156,7 +165,8 @@ static void on_flushed(void *arg, enum err err)
 static void settle(void)
 {
     bool more = true;
-    while (more) {
+    for (unsigned steps = 0; more; steps++) {
+        assert_true(steps < STEPS_MAX);
         more = engine_log_step(store);
         more |= engine_flush_step(store);
         more |= engine_reclaim_step(store);
@@ -179,8 +189,7 @@ static void rotate(void)
 static void make_spare(void)
 {
     atomic_store(&store->spare_wanted, true);
-    while (engine_flush_step(store)) {
-    }
+    flush_all();
 }
 
 /* What a power failure leaves of all that isn't synced: nothing. */
@@ -431,8 +440,7 @@ static void a_rotation_loses_nothing_and_shows_nothing_early(void **state)
     begin_put(&second, "new memtable");
 
     /* The sealed memtable has to wait for what isn't durable. */
-    while (engine_flush_step(store)) {
-    }
+    flush_all();
     assert_false(exists("old memtable"));
     assert_false(exists("new memtable"));
 

@@ -8,7 +8,7 @@
 #include "store/lsm/sleeper.h"
 #include "tests/support/check.h"
 
-#define HUNG_SECONDS 60 /* a lost wake-up ends the program */
+#define HUNG_SECONDS 30 /* a lost wake-up ends the program */
 
 static struct sleeper sleeper;
 static _Atomic unsigned work; /* brought and not yet taken */
