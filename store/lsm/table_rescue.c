@@ -42,7 +42,7 @@ struct table_rescue {
     bool bad[TABLE_BLOCK_RECORDS_MAX];
     uint64_t block_begin;
     uint32_t n_in_block;
-    bool lost; /* nothing behind `at` can be read */
+    bool incomplete; /* records are missing: any gap may have held some */
 
     const struct record *ahead; /* found behind the damaged place */
     bool at_end;
@@ -436,6 +436,26 @@ static enum err record_here(struct table_rescue *rescue, struct record **ret_rec
     return ERR_OK;
 }
 
+/* Goes behind the zeros before a block. */
+static enum err pass_gap(struct table_rescue *rescue)
+{
+    enum err err = ERR_OK;
+    uint64_t begin = rescue->at;
+    uint8_t *data;
+
+    for (uint64_t gap = 0; gap < TABLE_PAGE_BYTES && rescue->limit - rescue->at >= 8; gap += 8) {
+        err = load(rescue, rescue->at, 8, &data);
+        if (err != ERR_OK || load_u64(data) != 0) {
+            break;
+        }
+        rescue->at += 8;
+    }
+    if (rescue->incomplete && rescue->at > begin) {
+        add_damage(rescue, begin, 0, &all_tags, BLOCK_BAD_GAP);
+    }
+    return err == ERR_NO_MEMORY ? err : ERR_OK;
+}
+
 /* Whether the records since block_begin are all of a block, whose tail stands at rescue->at: then
  * goes behind it and the zeros that follow. */
 static enum err pass_tail(struct table_rescue *rescue, bool *ret_passed)
@@ -464,14 +484,7 @@ static enum err pass_tail(struct table_rescue *rescue, bool *ret_passed)
     *ret_passed = true;
     rescue->n_in_block = 0;
     rescue->at += size;
-    for (uint64_t gap = 0; gap < TABLE_PAGE_BYTES && rescue->limit - rescue->at >= 8; gap += 8) {
-        err = load(rescue, rescue->at, 8, &data);
-        if (err != ERR_OK || load_u64(data) != 0) {
-            break;
-        }
-        rescue->at += 8;
-    }
-    return err == ERR_NO_MEMORY ? err : ERR_OK;
+    return pass_gap(rescue);
 }
 
 static void note_in_block(struct table_rescue *rescue, const struct record *record)
@@ -489,6 +502,12 @@ static void note_in_block(struct table_rescue *rescue, const struct record *reco
  * can't be stepped over. */
 static enum err find_unindexed(struct table_rescue *rescue)
 {
+    if (rescue->at == TABLE_DATA_OFFSET) {
+        enum err err = pass_gap(rescue);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     while (!rescue->ahead && !rescue->at_end) {
         struct record *record = NULL;
         uint64_t size = 0;
@@ -527,6 +546,25 @@ static enum err find_unindexed(struct table_rescue *rescue)
 
 /* --- The rescue ------------------------------------------------------------------------------- */
 
+/* Without an index, a page of zeros looks like a gap. So all is read once before: whether as many
+ * records are there as should be. */
+static enum err find_whether_complete(struct table_rescue *rescue)
+{
+    struct rescue_item item = {.text = NULL};
+    enum err err;
+
+    do {
+        err = table_rescue_next(rescue, &item);
+    } while (err == ERR_OK && (item.record || item.text));
+    rescue->incomplete = rescue->seen < rescue->info.records;
+    rescue->at = TABLE_DATA_OFFSET;
+    rescue->n_in_block = 0;
+    rescue->seen = 0;
+    rescue->last.size = 0;
+    rescue->at_end = false;
+    return err;
+}
+
 enum err table_rescue_open(struct vfs_dir *dir, const char *name, const struct table_info *info,
                            struct table_rescue **ret_rescue, struct err_detail *detail)
 {
@@ -549,6 +587,9 @@ enum err table_rescue_open(struct vfs_dir *dir, const char *name, const struct t
         rescue->limit =
             rescue->size_bytes > TABLE_DATA_OFFSET ? rescue->size_bytes : TABLE_DATA_OFFSET;
         err = find_index(rescue);
+    }
+    if (err == ERR_OK && !rescue->index && info) {
+        err = find_whether_complete(rescue);
     }
     if (err != ERR_OK) {
         err_detail_set(detail, "%s: %s", name, err_text(err));

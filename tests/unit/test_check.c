@@ -33,6 +33,7 @@ static void *make_directory(void)
     n_keys = test_flips(MANY_KEYS, 200);
     n_in_table = n_keys * 3 / 5;
     driven_init(&db, vfs_mem_vfs(fs), "data", n_keys, test_seed());
+    db.options.memtable_bytes = UINT64_C(1) << 20; /* one table, also of many keys */
     driven_open(&db);
     write_keys(0, n_in_table);
     driven_flush(&db);
