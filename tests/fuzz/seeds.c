@@ -139,25 +139,25 @@ static size_t first_record_bytes(void)
     return size;
 }
 
-/* A segment with one record, whose value is long and zero. */
-static void save_long_record(void)
+/* A segment with one record, whose value is all zeros. */
+static void save_one_record(const char *name, const struct record_meta *meta, uint64_t value_bytes)
 {
+    const struct forge_settings opened = {.target = {0, 1}};
     struct frame_header frame = {.first_seq = 1};
     struct file_header header;
-    size_t size = record_size_for(1, 0, LONG_VALUE_BYTES);
+    size_t size = record_size_for(1, record_meta_size(meta), value_bytes);
     size_t at = sizeof header + sizeof frame;
     uint8_t *bytes = test_alloc(at + size);
     struct record *record = test_alloc(size);
 
     file_header_init(&header, FILE_SEGMENT, FORGE_STORE_ID, 1, 0xABCDEF0123456789);
     frame.segment_id = header.file_id;
-    record_init(record, RECORD_PUT, bytes_of_text("k"), NULL, LONG_VALUE_BYTES);
+    record_init(record, RECORD_PUT, bytes_of_text("k"), meta, value_bytes);
     record_seal(record, record_payload_checksum(record), 1, 0);
     memcpy(bytes, &header, sizeof header);
     memcpy(bytes + sizeof header, &frame, sizeof frame);
     memcpy(bytes + at, record, size);
-    save("log", "long_value", (struct forge_settings){.target = {0, 1}}, bytes, at + size,
-         (struct patch){0});
+    save("log", name, opened, bytes, at + size, (struct patch){0});
     free(record);
     free(bytes);
 }
@@ -230,7 +230,13 @@ static void save_logs(const struct vfs *vfs)
     save_log("gap_in_the_numbers", none, two_frames(vfs, 0),
              (struct patch){RECORD_AT + first_record_bytes() + 16, 8, 3});
     save_log("durable_upto_itself", none, one_frame(vfs), (struct patch){FRAME_AT + 24, 8, 1});
-    save_long_record();
+    save_one_record("long_value", &(struct record_meta){.modified_ms = 0}, LONG_VALUE_BYTES);
+    save_one_record("every_metadata",
+                    &(struct record_meta){.modified_ms = 1700000000000,
+                                          .content_type = bytes_of_text("text/plain"),
+                                          .content_encoding = bytes_of_text("gzip"),
+                                          .cache_control = bytes_of_text("no-store")},
+                    1);
 }
 
 /* --- Tables ------------------------------------------------------------------------------------
