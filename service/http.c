@@ -19,6 +19,7 @@
 #include "service/http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/tcp.h>
 #include <microhttpd.h>
@@ -50,6 +51,9 @@ enum { LIBRARY_SPARE = 256 };
 /* How often the watchdog looks; while draining, and in a crowd. */
 enum { WATCH_MAX_MS = 1000, WATCH_SOON_MS = 20, MS_PER_S = 1000 };
 
+/* Between two complaints about descriptors. */
+enum { TELL_MS = 10000 };
+
 /* So many connections can have more events than libmicrohttpd takes at a time: nudge(). */
 enum { CROWD = 100 };
 
@@ -73,7 +77,8 @@ struct http_worker {
     struct MHD_Daemon *daemon;
     struct metrics_shard *metrics;
     int listen_fd;
-    int nudge_fd; /* eventfd in the daemon's epoll set */
+    int nudge_fd;         /* eventfd in the daemon's epoll set */
+    _Atomic int spare_fd; /* given up when there are no others; -1: it is */
     pthread_mutex_t lock;
     struct http_connection *connections;
 };
@@ -85,7 +90,8 @@ struct http_server {
     uint64_t limit;
     struct deadline_limits limits;
     _Atomic uint64_t open, accepted, refused, cut;
-    _Atomic bool closed; /* drained: nobody gets in any more */
+    _Atomic uint64_t told_ms; /* when it was said that there are no descriptors */
+    _Atomic bool closed;      /* drained: nobody gets in any more */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
@@ -140,11 +146,12 @@ static void connection_opened(struct http_worker *worker, struct MHD_Connection 
     int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     struct http_connection *connection = calloc(1, sizeof *connection);
     *socket_context = connection;
-    bool refused = open > server->limit || atomic_load(&server->closed);
+    bool at_once = atomic_load(&server->closed) || atomic_load(&worker->spare_fd) < 0;
+    bool refused = open > server->limit || at_once;
     if (refused) {
         atomic_fetch_add_explicit(&server->refused, 1, memory_order_relaxed);
     }
-    if (connection == NULL || open > server->limit + REFUSED_MAX || atomic_load(&server->closed)) {
+    if (connection == NULL || open > server->limit + REFUSED_MAX || at_once) {
         refuse_at_once(fd);
     }
     if (connection == NULL) {
@@ -261,9 +268,36 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **request,
     }
 }
 
+/* Without a descriptor for the connection that waits, accept() would be tried again for ever by a
+ * worker that has no connection. So one is given up for it, and it is refused. */
+static void out_of_descriptors(struct http_worker *worker)
+{
+    uint64_t now = clock_ms(), told = atomic_load(&worker->server->told_ms);
+    int spare_fd = atomic_exchange(&worker->spare_fd, -1);
+    if (spare_fd >= 0) {
+        close(spare_fd);
+    }
+    if ((told == 0 || now - told >= TELL_MS) &&
+        atomic_compare_exchange_strong(&worker->server->told_ms, &told, now)) {
+        log_event(LOG_ERROR, "out_of_descriptors",
+                  log_text("detail", "new connections are refused or wait until others are closed; "
+                                     "raise the limit (ulimit -n) or lower --connections"));
+    }
+}
+
+static bool take_spare(struct http_worker *worker)
+{
+    if (atomic_load(&worker->spare_fd) < 0) {
+        atomic_store(&worker->spare_fd, open("/dev/null", O_RDONLY | O_CLOEXEC));
+    }
+    return atomic_load(&worker->spare_fd) >= 0;
+}
+
 static void on_library_message(void *arg, const char *format, va_list args)
 {
-    (void)arg;
+    if (strstr(format, "resource limit") != NULL) {
+        out_of_descriptors(arg);
+    }
     if (!log_enabled(LOG_DEBUG)) {
         return;
     }
@@ -368,6 +402,7 @@ static void watch_workers(struct http_server *server, bool look, bool draining)
     for (unsigned i = 0; i < server->n_workers; i++) {
         if (look) {
             watch_worker(&server->workers[i], draining);
+            (void)take_spare(&server->workers[i]);
         }
         if (is_crowded(server)) {
             nudge(&server->workers[i]);
@@ -453,6 +488,7 @@ static struct http_server *server_new(const struct http_options *options, struct
         worker->metrics = metrics_shard(metrics, i);
         worker->listen_fd = -1;
         worker->nudge_fd = -1;
+        worker->spare_fd = -1;
         pthread_mutex_init(&worker->lock, NULL);
     }
     return server;
@@ -466,6 +502,9 @@ static void server_free(struct http_server *server)
         }
         if (server->workers[i].nudge_fd >= 0) {
             close(server->workers[i].nudge_fd);
+        }
+        if (server->workers[i].spare_fd >= 0) {
+            close(server->workers[i].spare_fd);
         }
         pthread_mutex_destroy(&server->workers[i].lock);
     }
@@ -487,10 +526,13 @@ static bool start_worker(struct http_worker *worker, const struct http_options *
 {
     unsigned idle_s = (unsigned)((options->idle_timeout_ms + MS_PER_S - 1) / MS_PER_S);
     struct api *api = worker->server->api;
+    if (!take_spare(worker)) {
+        return false;
+    }
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     worker->daemon =
         MHD_start_daemon(flags, 0, NULL, NULL, api_handle, api,                             //
-                         MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL,              //
+                         MHD_OPTION_EXTERNAL_LOGGER, on_library_message, worker,            //
                          MHD_OPTION_LISTEN_SOCKET, worker->listen_fd,                       //
                          MHD_OPTION_CONNECTION_LIMIT, options->connections + LIBRARY_SPARE, //
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_POOL_BYTES,       //
