@@ -39,21 +39,30 @@ void files_name(enum file_kind kind, uint64_t number, char ret_name[FILES_NAME_B
     (void)snprintf(ret_name, FILES_NAME_BYTES, "%016" PRIx64 "%s", number, kinds[kind].suffix);
 }
 
-void files_name_next(uint64_t failed_syncs, char ret_name[FILES_NAME_BYTES])
+void files_name_next(uint64_t number, uint64_t failed_syncs, char ret_name[FILES_NAME_BYTES])
 {
-    int size = snprintf(ret_name, FILES_NAME_BYTES, "%s", FILES_MANIFEST_NEXT);
-    if (failed_syncs > 0) {
-        (void)snprintf(ret_name + size, FILES_NAME_BYTES - (size_t)size, ".%" PRIx64, failed_syncs);
+    if (failed_syncs == 0) {
+        (void)snprintf(ret_name, FILES_NAME_BYTES, FILES_MANIFEST_NEXT);
+    } else {
+        (void)snprintf(ret_name, FILES_NAME_BYTES, FILES_MANIFEST_NEXT ".%" PRIx64 ".%" PRIx64,
+                       number, failed_syncs);
     }
+}
+
+/* True for digits and a dot and digits. */
+static bool is_counted(const char *text)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t first = strspn(text, digits);
+    size_t second = text[first] == '.' ? strspn(text + first + 1, digits) : 0;
+    return first > 0 && second > 0 && text[first + 1 + second] == '\0';
 }
 
 bool files_is_next(const char *name)
 {
     size_t size = strlen(FILES_MANIFEST_NEXT);
     return strncmp(name, FILES_MANIFEST_NEXT, size) == 0 &&
-           (name[size] == '\0' ||
-            (name[size] == '.' && name[size + 1] != '\0' &&
-             strspn(name + size + 1, "0123456789abcdef") == strlen(name + size + 1)));
+           (name[size] == '\0' || (name[size] == '.' && is_counted(name + size + 1)));
 }
 
 static bool parse_digit(char digit, unsigned *ret_value)

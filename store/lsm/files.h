@@ -15,7 +15,7 @@
 #include "store/base/err.h"
 
 #define FILES_FORMAT_VERSION 1u
-#define FILES_NAME_BYTES     32u /* any name with its NUL */
+#define FILES_NAME_BYTES     48u /* any name with its NUL */
 #define FILES_MANIFEST       "MANIFEST"
 #define FILES_MANIFEST_NEXT  "MANIFEST.next" /* of manifests on their way: files_name_next() */
 #define FILES_BALLAST        "BALLAST"       /* space held for flush and compaction */
@@ -32,10 +32,11 @@ void files_name(enum file_kind kind, uint64_t number, char ret_name[FILES_NAME_B
 /* True if `name` is one that files_name() writes; then says which. */
 bool files_parse_name(const char *name, enum file_kind *ret_kind, uint64_t *ret_number);
 
-/* Writes the name that a manifest gets while it is on its way, after so many failed syncs of the
- * directory. Each leaves in doubt for good what was done to names before it, so that from then on
- * another name is used. */
-void files_name_next(uint64_t failed_syncs, char ret_name[FILES_NAME_BYTES]);
+/* Writes the name that manifest `number` gets while it is on its way. A failed sync of the
+ * directory leaves in doubt for good what was done to names before it, so after one the name must
+ * be new: within an opening the count of those makes it so, and what an earlier one left behind is
+ * of a number up to that of the first manifest of this one. */
+void files_name_next(uint64_t number, uint64_t failed_syncs, char ret_name[FILES_NAME_BYTES]);
 
 /* True for the names that files_name_next() writes. Nobody ever reads such a file. */
 bool files_is_next(const char *name);

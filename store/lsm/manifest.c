@@ -298,7 +298,7 @@ enum err manifest_store(struct vfs_dir *dir, const struct manifest *manifest,
         goto out;
     }
     char name[FILES_NAME_BYTES];
-    files_name_next(failed_syncs, name);
+    files_name_next(manifest->number, failed_syncs, name);
     err = write_next(dir, name, manifest, &sections);
     if (err) {
         goto out;

@@ -56,13 +56,15 @@ static void each_failed_sync_gives_the_next_manifest_another_name(void **state)
 {
     (void)state;
     char first[FILES_NAME_BYTES], name[FILES_NAME_BYTES];
-    files_name_next(0, first);
+    files_name_next(7, 0, first);
     assert_string_equal(first, FILES_MANIFEST_NEXT);
-    files_name_next(UINT64_MAX, name);
+    files_name_next(UINT64_MAX, UINT64_MAX, name);
+    assert_int_equal(strlen(name) + 1, FILES_NAME_BYTES);
     assert_string_not_equal(name, first);
     assert_true(files_is_next(first) && files_is_next(name));
     assert_false(files_is_next("MANIFEST") || files_is_next("MANIFEST.next.") ||
-                 files_is_next("MANIFEST.next.copy") || files_is_next("MANIFEST.nextone"));
+                 files_is_next("MANIFEST.next.1") || files_is_next("MANIFEST.next.1.2.3") ||
+                 files_is_next("MANIFEST.nextone"));
 }
 
 static void other_names_are_not_ours(void **state)
@@ -73,7 +75,7 @@ static void other_names_are_not_ours(void **state)
         ".log",
         "MANIFEST",
         "MANIFEST.next",
-        "MANIFEST.next.1f",
+        "MANIFEST.next.1f.1",
         "BALLAST",
         "000000000000001f",
         "000000000000001f.",
