@@ -145,7 +145,8 @@ static struct store *store_alloc(const struct store_options *options)
     init_locks(store);
     store->options = *options;
     store->vfs = options->vfs ? options->vfs : vfs_posix();
-    /* Every operation in flight holds at least ENGINE_OP_BYTES, so the ring can't overflow. */
+    /* Every operation in flight holds at least ENGINE_OP_BYTES, so the ring can't overflow, nor
+     * even be full: the log thread ends a run at an empty slot. */
     uint64_t slots = power_of_two_from(options->max_inflight_bytes / ENGINE_OP_BYTES + 1);
     store->ring_mask = slots - 1;
     store->ring = calloc(slots, sizeof store->ring[0]);
