@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,6 +10,10 @@
 
 /* Connections that may wait for accept(); the kernel caps it at net.core.somaxconn. */
 enum { BACKLOG = 4096 };
+
+/* Of an answer, what the kernel takes beyond what is on its way. A client that doesn't read would
+ * else have it hold megabytes, and its answer would seem to be sent (deadline.h). */
+enum { UNSENT_MAX_BYTES = 256 * 1024 };
 
 static enum err failed(const struct address *address, const char *what, struct err_detail *detail)
 {
@@ -27,7 +32,7 @@ static enum err failed(const struct address *address, const char *what, struct e
 static enum err open_bound(const struct address *address, bool shared, int *ret_fd,
                            struct err_detail *detail)
 {
-    const int on = 1, off = 0;
+    const int on = 1, off = 0, unsent = UNSENT_MAX_BYTES;
     const struct sockaddr *sockaddr = (const struct sockaddr *)&address->sockaddr;
     int fd = socket(sockaddr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -37,6 +42,8 @@ static enum err open_bound(const struct address *address, bool shared, int *ret_
     /* [::] means IPv4 too, whatever the system's default. */
     bool ok = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
               (!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
+              /* Connections inherit it. */
+              setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) == 0 &&
               (sockaddr->sa_family != AF_INET6 ||
                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0);
     if (ok) {
