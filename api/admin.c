@@ -156,7 +156,9 @@ static int add_numbers(json_t *object, const struct store_stats *stats)
         memcpy(&value, (const char *)stats + numbers[i].offset, sizeof(value));
         if (section == NULL) {
             section = json_object();
-            failed |= json_object_set_new(object, numbers[i].section, section);
+            if (json_object_set_new(object, numbers[i].section, section) != 0) {
+                return -1; /* and the section is gone */
+            }
         }
         failed |= json_object_set_new(section, numbers[i].name, number(value));
     }

@@ -1,6 +1,6 @@
 /* Requests while memory runs out at one allocation after the other: the client gets what it asked
  * for, a 503, or a connection that ends; nothing that the store lent is kept, and the next request
- * is served. (What libraries allocate themselves isn't among them.) */
+ * is served. (What libmicrohttpd allocates itself isn't among them.) */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -98,6 +98,7 @@ static void each_allocation_that_fails_is_a_503_or_an_end(void **state)
 
 int main(void)
 {
+    json_set_alloc_funcs(malloc, free); /* so that jansson's fail, too */
     const struct CMUnitTest tests[] = {API_TEST(each_allocation_that_fails_is_a_503_or_an_end)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
