@@ -110,7 +110,7 @@ static void a_flipped_bit_costs_one_frame_at_most(void **state)
     (void)state;
     for (size_t s = 0; s < MADE_SEGMENTS; s++) {
         uint64_t end = made_log_end_of(log, made_numbers[s]) + 64;
-        for (uint64_t bit = 0; bit < 8 * end; bit += bit < 512 || bit > 8 * 4000 ? 1 : 61) {
+        for (uint64_t bit = 0; bit < 8 * end; bit += bit < 512 || bit > 8 * 4000 ? 5 : 61) {
             uint8_t byte = (uint8_t)(log->written[s][bit / 8] ^ (1u << bit % 8));
             bool later = bit / 32 == 2; /* replay says ERR_FORMAT of another version */
             made_log_patch(log, made_numbers[s], bit / 8, &byte, 1);
@@ -121,7 +121,7 @@ static void a_flipped_bit_costs_one_frame_at_most(void **state)
             made_log_patch(log, made_numbers[s], bit / 8, &log->written[s][bit / 8], 1);
         }
     }
-    assert_true(refused > 1000);
+    assert_true(refused > 200);
     assert_true(cost[1] > 2 * (cost[2] + cost[3]));
     made_log_free(log);
 }
@@ -154,7 +154,7 @@ static void every_number_is_handed_out_or_lost(void **state)
     unsigned refused = 0;
     (void)state;
     prng_init(&prng, test_seed());
-    for (unsigned round = 0; round < 600; round++) {
+    for (unsigned round = 0; round < 200; round++) {
         struct made_log *log =
             round % 2 == 0 ? made_log_synced(vfs_mem_vfs(fs)) : made_log_pipelined(vfs_mem_vfs(fs));
         for (uint64_t n = 1 + prng_below(&prng, 3); n > 0; n--) {
@@ -163,7 +163,7 @@ static void every_number_is_handed_out_or_lost(void **state)
         refused += compare(log);
         made_log_free(log);
     }
-    assert_true(refused > 100);
+    assert_true(refused > 40);
 }
 
 static void a_missing_segment_is_lost(void **state)
