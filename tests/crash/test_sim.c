@@ -16,11 +16,21 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+/* A stopped write and those that go on meanwhile stand for several threads, each of which takes its
+ * stripes in their order. All are on this one, where that looks like a wrong order. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "detect_deadlocks=0";
+}
+#endif
+
 /* How many rounds the first test has; VARVE_TEST_CRASHES overrides. */
 static unsigned rounds_wanted(void)
 {
     const char *text = getenv("VARVE_TEST_CRASHES");
-    return text ? (unsigned)strtoul(text, NULL, 10) : SANITIZED ? 500 : 2000;
+    return text ? (unsigned)strtoul(text, NULL, 10) : SANITIZED ? 200 : 2000;
 }
 
 static void add(struct sim_result *sum, const struct sim_result *result)
