@@ -124,6 +124,8 @@ void sim_violate(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 void sim_note(struct sim *sim, uint64_t n);
 struct sim *sim_new(const struct sim_options *options, struct sim_result *result);
 void sim_free(struct sim *sim);
+/* Closes and opens again, with power lost in between where it must be. */
+void sim_restart(struct sim *sim, bool calm);
 /* Random steps of the workload while a write is stopped. */
 void sim_act_while_stopped(struct sim *sim);
 
@@ -189,9 +191,5 @@ void sim_settle(struct sim *sim);
 void sim_request(struct sim *sim, bool compact);
 /* Read-only if and only if log or manifest failed. */
 void sim_check_state(struct sim *sim);
-
-/* sim_reference.c uses these of sim.c: */
-/* Closes and opens again, with power lost in between where it must be. */
-void sim_restart(struct sim *sim, bool calm);
 
 #endif
