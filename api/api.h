@@ -108,10 +108,10 @@ struct api_hooks {
     /* /livez, /readyz, /startupz and /metrics. */
     void (*page)(void *arg, struct MHD_Connection *connection, enum api_route route,
                  const struct api_probe_query *query, struct api_page *ret_page);
-    /* Asked once the header section was read: anything but PROBLEM_NONE is answered, and the
-     * connection closed. For connections over the limit, or new ones while draining. May be
-     * NULL. */
-    enum problem (*refuse)(void *arg, struct MHD_Connection *connection, enum api_route route);
+    /* Asked once the header section was read: anything but PROBLEM_NONE is answered, on the routes
+     * above page() itself all the same, and the connection closed. For connections over the limit.
+     * May be NULL. */
+    enum problem (*refuse)(void *arg, struct MHD_Connection *connection);
     void (*phase)(void *arg, struct MHD_Connection *connection, enum api_phase phase);
     void (*finished)(void *arg, struct MHD_Connection *connection,
                      const struct api_outcome *outcome);

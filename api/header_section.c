@@ -203,6 +203,13 @@ static void parse_query(struct request *request)
     }
 }
 
+/* Overload must not make a supervisor restart what works, nor hide itself from the metrics. */
+static bool is_page(const struct route *route)
+{
+    return route != NULL && (route->id == API_ROUTE_LIVEZ || route->id == API_ROUTE_READYZ ||
+                             route->id == API_ROUTE_STARTUPZ || route->id == API_ROUTE_METRICS);
+}
+
 static void find_route(struct request *request, const char *method)
 {
     const struct api_hooks *hooks = &request->api->config.hooks;
@@ -217,12 +224,10 @@ static void find_route(struct request *request, const char *method)
         any = span_is(request->target.path, "*") && request->method == API_METHOD_OPTIONS;
     }
     if (hooks->refuse != NULL) {
-        enum problem refused =
-            hooks->refuse(hooks->arg, request->connection,
-                          request->route == NULL ? API_ROUTE_NONE : request->route->id);
+        enum problem refused = hooks->refuse(hooks->arg, request->connection);
 
-        request_fail(request, refused);
         request->close |= refused != PROBLEM_NONE;
+        request_fail(request, is_page(request->route) ? PROBLEM_NONE : refused);
     }
     request_fail(request, problem);
     if (request->route == NULL && !any) {

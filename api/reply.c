@@ -91,7 +91,8 @@ void reply_queue(struct request *request, unsigned status, struct reply *reply)
     assert(!request->answered);
     reply_add(reply, "Varve-Request-Id", request->id);
     /* After a chunked body another parser may see the message's end elsewhere. */
-    if (request->chunked || atomic_load_explicit(&api->draining, memory_order_relaxed)) {
+    if (request->close || request->chunked ||
+        atomic_load_explicit(&api->draining, memory_order_relaxed)) {
         reply_add(reply, "Connection", "close");
     }
     if (reply->ok) {

@@ -67,7 +67,9 @@ static const struct option_spec specs[] = {
         .fallback = "4096",
         .min = 1,
         .max = 1000000,
-        .text = "Most connections at a time; further ones get 503 and are closed.",
+        .text =
+            "Most connections at a time; further ones get 503 and are closed, but for probes and "
+            "metrics, which are answered.",
     },
     {
         .name = "header-timeout",

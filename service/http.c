@@ -32,6 +32,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -42,7 +43,8 @@
 #include "service/listen.h"
 #include "service/log.h"
 
-/* Connections beyond the limit that may wait for their 503; those beyond that get it unasked. */
+/* Connections beyond the limit that may wait until they have asked: probes are answered, the others
+ * get a 503. Beyond that the one that has waited longest gets it unasked. */
 enum { REFUSED_MAX = 128 };
 
 /* libmicrohttpd's own limit, where it stops to accept, must never be reached. */
@@ -62,15 +64,17 @@ enum { RATE_WINDOW_MS = 30000, RATE_WINDOW_BYTES = 30 * 1024 };
 
 struct http_connection {
     struct http_worker *worker;
-    struct http_connection *next, *previous; /* in the worker's list, under its lock */
+    TAILQ_ENTRY(http_connection) link; /* in the worker's list, under its lock */
     int fd;
-    bool refused;           /* beyond the limit: gets a 503 */
+    bool refused;           /* beyond the limit */
     _Atomic uint32_t stamp; /* written by the worker's thread */
 
     /* Under the worker's lock. */
     bool cut; /* SHUT_RDWR was done */
     struct deadline deadline;
 };
+
+TAILQ_HEAD(connection_list, http_connection);
 
 struct http_worker {
     struct http_server *server;
@@ -80,7 +84,7 @@ struct http_worker {
     int nudge_fd;         /* eventfd in the daemon's epoll set */
     _Atomic int spare_fd; /* given up when there are no others; -1: it is */
     pthread_mutex_t lock;
-    struct http_connection *connections;
+    struct connection_list connections; /* those beyond the limit last, in order of arrival */
 };
 
 struct http_server {
@@ -129,6 +133,25 @@ static void refuse_at_once(int fd)
     shutdown(fd, SHUT_RDWR);
 }
 
+/* Makes room for a connection beyond the limit: who has asked nothing yet must go, so that nobody
+ * who asks at once, as probes do, is kept out by those who only sit there. */
+static void refuse_longest_waiting(struct http_worker *worker)
+{
+    struct http_connection *c, *longest = NULL;
+    pthread_mutex_lock(&worker->lock);
+    TAILQ_FOREACH_REVERSE (c, &worker->connections, connection_list, link) {
+        if (!c->refused) {
+            break;
+        }
+        longest = !c->cut && deadline_phase(atomic_load(&c->stamp)) == PHASE_HEADERS ? c : longest;
+    }
+    if (longest != NULL) {
+        longest->cut = true;
+        refuse_at_once(longest->fd);
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
 /* And whoever waits for the last connection to go. */
 static void wake_watchdog(struct http_server *server)
 {
@@ -151,8 +174,10 @@ static void connection_opened(struct http_worker *worker, struct MHD_Connection 
     if (refused) {
         atomic_fetch_add_explicit(&server->refused, 1, memory_order_relaxed);
     }
-    if (connection == NULL || open > server->limit + REFUSED_MAX || at_once) {
+    if (connection == NULL || at_once) {
         refuse_at_once(fd);
+    } else if (open > server->limit + REFUSED_MAX) {
+        refuse_longest_waiting(worker);
     }
     if (connection == NULL) {
         return;
@@ -167,11 +192,11 @@ static void connection_opened(struct http_worker *worker, struct MHD_Connection 
         wake_watchdog(server);
     }
     pthread_mutex_lock(&worker->lock);
-    connection->next = worker->connections;
-    if (connection->next != NULL) {
-        connection->next->previous = connection;
+    if (refused) {
+        TAILQ_INSERT_TAIL(&worker->connections, connection, link);
+    } else {
+        TAILQ_INSERT_HEAD(&worker->connections, connection, link);
     }
-    worker->connections = connection;
     pthread_mutex_unlock(&worker->lock);
 }
 
@@ -180,14 +205,7 @@ static void connection_closed(struct http_worker *worker, struct http_connection
     struct http_server *server = worker->server;
     if (connection != NULL) {
         pthread_mutex_lock(&worker->lock);
-        if (connection->previous != NULL) {
-            connection->previous->next = connection->next;
-        } else {
-            worker->connections = connection->next;
-        }
-        if (connection->next != NULL) {
-            connection->next->previous = connection->previous;
-        }
+        TAILQ_REMOVE(&worker->connections, connection, link);
         pthread_mutex_unlock(&worker->lock);
         free(connection);
     }
@@ -211,10 +229,9 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_c
 
 /* --- A request's life, on its worker's thread --- */
 
-enum problem http_refuse(void *arg, struct MHD_Connection *mhd, enum api_route route)
+enum problem http_refuse(void *arg, struct MHD_Connection *mhd)
 {
     (void)arg;
-    (void)route;
     const struct http_connection *connection = connection_of(mhd);
     if (connection == NULL) {
         return PROBLEM_OUT_OF_MEMORY;
@@ -350,10 +367,8 @@ static void watch_connection(struct http_server *server, struct http_connection 
 {
     uint32_t stamp = atomic_load_explicit(&connection->stamp, memory_order_relaxed);
     enum deadline_phase phase = deadline_phase(stamp);
-    struct progress progress = {0};
-    if (deadline_needs_bytes(stamp)) {
-        progress = read_progress(connection->fd);
-    }
+    struct progress progress =
+        deadline_needs_bytes(stamp) ? read_progress(connection->fd) : (struct progress){0};
     bool may_end = phase == PHASE_IDLE || phase == PHASE_HEADERS;
     /* libmicrohttpd overlooks the end of a stream that came together with the last bytes before
      * it. Being told again, it first reads what is left: so this is done until it has. */
@@ -369,8 +384,9 @@ static void watch_connection(struct http_server *server, struct http_connection 
 static void watch_worker(struct http_worker *worker, bool draining)
 {
     uint64_t now = clock_ms();
+    struct http_connection *c;
     pthread_mutex_lock(&worker->lock);
-    for (struct http_connection *c = worker->connections; c != NULL; c = c->next) {
+    TAILQ_FOREACH (c, &worker->connections, link) {
         watch_connection(worker->server, c, now, draining);
     }
     pthread_mutex_unlock(&worker->lock);
@@ -489,6 +505,7 @@ static struct http_server *server_new(const struct http_options *options, struct
         worker->listen_fd = -1;
         worker->nudge_fd = -1;
         worker->spare_fd = -1;
+        TAILQ_INIT(&worker->connections);
         pthread_mutex_init(&worker->lock, NULL);
     }
     return server;
@@ -497,16 +514,14 @@ static struct http_server *server_new(const struct http_options *options, struct
 static void server_free(struct http_server *server)
 {
     for (unsigned i = 0; i < server->n_workers; i++) {
-        if (server->workers[i].listen_fd >= 0) {
-            close(server->workers[i].listen_fd);
+        struct http_worker *worker = &server->workers[i];
+        const int fds[] = {worker->listen_fd, worker->nudge_fd, atomic_load(&worker->spare_fd)};
+        for (size_t j = 0; j < sizeof fds / sizeof fds[0]; j++) {
+            if (fds[j] >= 0) {
+                close(fds[j]);
+            }
         }
-        if (server->workers[i].nudge_fd >= 0) {
-            close(server->workers[i].nudge_fd);
-        }
-        if (server->workers[i].spare_fd >= 0) {
-            close(server->workers[i].spare_fd);
-        }
-        pthread_mutex_destroy(&server->workers[i].lock);
+        pthread_mutex_destroy(&worker->lock);
     }
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
@@ -601,14 +616,12 @@ enum err http_start(const struct http_options *options, struct api *api, struct 
         err = start_threads(server, options, detail);
     }
     free(fds);
-    if (err != ERR_OK) {
-        if (server != NULL) {
-            server_free(server);
-        }
-        return err;
+    if (err == ERR_OK) {
+        *ret_server = server;
+    } else if (server != NULL) {
+        server_free(server);
     }
-    *ret_server = server;
-    return ERR_OK;
+    return err;
 }
 
 struct address http_address(const struct http_server *server)
@@ -662,7 +675,8 @@ void http_cut_all(struct http_server *server)
     for (unsigned i = 0; i < server->n_workers; i++) {
         struct http_worker *worker = &server->workers[i];
         pthread_mutex_lock(&worker->lock);
-        for (struct http_connection *c = worker->connections; c != NULL; c = c->next) {
+        struct http_connection *c;
+        TAILQ_FOREACH (c, &worker->connections, link) {
             cut_off(server, c);
         }
         pthread_mutex_unlock(&worker->lock);

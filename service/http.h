@@ -3,8 +3,8 @@
  *
  * N libmicrohttpd daemons with one thread each share a port by SO_REUSEPORT: the kernel spreads
  * connections evenly over them, which libmicrohttpd's own thread pool doesn't. Connections are
- * counted over all of them; those beyond the limit get a 503 and are closed. A watchdog thread
- * cuts off connections that are too slow (deadline.h).
+ * counted over all of them; those beyond the limit get a 503, but for probes and metrics, and are
+ * closed. A watchdog thread cuts off connections that are too slow (deadline.h).
  *
  * Threads:   http_start() to http_stop(): the main thread. http_counts(): any thread.
  * Ownership: the server borrows the api and the metrics until http_stop() returns.
@@ -42,7 +42,7 @@ struct http_options {
 struct http_server;
 
 /* For the api's hooks; they find their way by the connection, `arg` is ignored. */
-enum problem http_refuse(void *arg, struct MHD_Connection *connection, enum api_route route);
+enum problem http_refuse(void *arg, struct MHD_Connection *connection);
 void http_phase(void *arg, struct MHD_Connection *connection, enum api_phase phase);
 void http_finished(void *arg, struct MHD_Connection *connection, const struct api_outcome *outcome);
 

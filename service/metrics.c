@@ -317,7 +317,8 @@ static void print_process(FILE *out, const struct metrics *metrics,
     print_number(out, "varve_http_connections_accepted_total", "counter", "Connections accepted.",
                  sources->connections_accepted);
     print_number(out, "varve_http_connections_refused_total", "counter",
-                 "Connections beyond the limit.", sources->connections_refused);
+                 "Connections beyond the limit, which get 503 except on probes and metrics.",
+                 sources->connections_refused);
     print_number(out, "varve_http_connections_cut_total", "counter",
                  "Connections cut off because they were too slow.", sources->connections_cut);
     print_number(out, "varve_http_received_bytes_total", "counter", "Bytes of request bodies.",

@@ -177,6 +177,42 @@ static void connections_beyond_the_limit_get_503_and_are_closed(void **state)
     server_stop(server);
 }
 
+/* Regression: they were refused like the rest, and a supervisor restarted what was only busy. */
+static void probes_and_metrics_are_answered_beyond_the_limit(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/livez", "/readyz", "/readyz?verbose", "/startupz",
+                                        "/metrics"};
+    struct server *server =
+        start_with_one(FIELDS("--connections", "8", "--threads", "2", "--header-timeout", "60s"));
+    int silent[LIMIT + BEYOND];
+    for (int i = 0; i < LIMIT + BEYOND; i++) {
+        silent[i] = raw_connect(server);
+    }
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        for (int head = 0; head < 2; head++) {
+            char text[200];
+            int fd = raw_connect(server);
+            (void)snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                           head ? "HEAD" : "GET", paths[i]);
+            raw_send(fd, text);
+            struct reply reply = head ? raw_reply_to_head(fd) : raw_last_reply(fd);
+            assert_status(&reply, 200);
+            assert_field(&reply, "Connection", "close");
+            raw_wait_closed(fd);
+            reply_free(&reply);
+            close(fd);
+        }
+    }
+    struct reply refused = raw_exchange(server, GET_ONE);
+    assert_problem(&refused, 503, "/problems/too-many-connections");
+    reply_free(&refused);
+    for (int i = 0; i < LIMIT + BEYOND; i++) {
+        close(silent[i]);
+    }
+    server_stop(server);
+}
+
 /* Nobody sends a byte. Those beyond the limit go, some with a word and some without, all soon;
  * which ones they are is up to the threads that accept. */
 static void crowds_of_silent_connections_are_turned_away(void **state)
@@ -495,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_thousand_connections_work_at_once_and_spread_evenly),
         cmocka_unit_test(as_many_requests_as_the_library_takes_at_a_time_are_not_left_waiting),
         cmocka_unit_test(connections_beyond_the_limit_get_503_and_are_closed),
+        cmocka_unit_test(probes_and_metrics_are_answered_beyond_the_limit),
         cmocka_unit_test(crowds_of_silent_connections_are_turned_away),
         cmocka_unit_test(slow_headers_are_cut_off),
         cmocka_unit_test(idle_connections_are_closed),

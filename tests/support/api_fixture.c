@@ -20,12 +20,12 @@ static void hook_page(void *arg, struct MHD_Connection *connection, enum api_rou
     ret_page->text_bytes = strlen(ret_page->text);
 }
 
-static enum problem hook_refuse(void *arg, struct MHD_Connection *connection, enum api_route route)
+static enum problem hook_refuse(void *arg, struct MHD_Connection *connection)
 {
-    struct fixture *f = arg;
+    const struct fixture *f = arg;
 
     (void)connection;
-    return route == API_ROUTE_LIVEZ ? PROBLEM_NONE : f->refusal;
+    return f->refusal;
 }
 
 static void hook_phase(void *arg, struct MHD_Connection *connection, enum api_phase phase)
