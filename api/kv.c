@@ -40,12 +40,11 @@ static void add_value_fields(struct reply *reply, const struct store_entry *entr
 {
     char etag[ETAG_SIZE];
     char date[HTTPDATE_SIZE];
-    int64_t modified_s = (int64_t)(entry->modified_ms / 1000);
+    int64_t modified_s = precondition_date_s(entry->modified_ms);
 
     etag_format(entry->version, etag);
     reply_add(reply, "ETag", etag);
-    /* A date stands for one version only once its second is over. */
-    if (modified_s < clock_wall_s()) {
+    if (modified_s <= clock_wall_s()) {
         httpdate_format(modified_s, date);
         reply_add(reply, "Last-Modified", date);
     }

@@ -141,12 +141,17 @@ static bool matches(const struct tag_list *list, const struct store_current *cur
     return false;
 }
 
+int64_t precondition_date_s(uint64_t modified_ms)
+{
+    return (int64_t)(modified_ms / 1000) + 2;
+}
+
 enum precondition_verdict precondition_decide(const struct precondition *precondition,
                                               enum precondition_method method,
                                               const struct store_current *current)
 {
     bool read = method == PRECONDITION_READ;
-    int64_t modified_s = (int64_t)(current->modified_ms / 1000);
+    int64_t modified_s = precondition_date_s(current->modified_ms);
 
     if (!current->exists && method != PRECONDITION_WRITE) {
         return PRECONDITION_PROCEED;

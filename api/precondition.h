@@ -77,6 +77,13 @@ void precondition_modified_since(struct precondition *precondition, struct span 
 void precondition_unmodified_since(struct precondition *precondition, struct span line,
                                    int64_t now_s);
 
+/* The date that stands for a version: the end of the second after the one its commit began in. Who
+ * saw another version before this one became visible did so at an earlier date, by whichever of the
+ * fields Date and Last-Modified (RFC 9110 section 13.1.3), as long as the commit took less than a
+ * second and the clock wasn't set back; tags depend on neither. Not to be sent before it has come.
+ */
+int64_t precondition_date_s(uint64_t modified_ms);
+
 /* Decides in the order of RFC 9110 section 13.2.2. PRECONDITION_PROCEED also where the plain
  * answer is neither 2xx nor 412, so that it is given: 404. Pure; doesn't block. */
 enum precondition_verdict precondition_decide(const struct precondition *precondition,

@@ -141,7 +141,8 @@ struct store_entry {
     struct bytes key; /* of a get: what was asked with; of a scan: lives for the call */
     struct bytes value;
     struct store_text content_type, content_encoding, cache_control;
-    uint64_t modified_ms; /* wall clock of the write, milliseconds since 1970 UTC */
+    uint64_t modified_ms; /* wall clock as its commit began, milliseconds since 1970 UTC; as the
+                             clock may be set back, no order of versions */
     struct store_version version;
     void *pin, *owner; /* the engine's */
 };

@@ -99,10 +99,16 @@ static int compare_ops(const void *a, const void *b)
     return bytes_compare(record_key(left->node->record), record_key(right->node->record));
 }
 
+/* The time is that of the commit: bodies may take long to come, and meanwhile others read what is
+ * there, at a time that must not be after this version's. */
 static enum err prepare(struct store_write *write)
 {
+    uint64_t modified_ms = engine_wall_ms();
     for (size_t i = 0; i < write->n_ops; i++) {
         struct op *op = &write->ops[i];
+        if (op->node->record->kind == RECORD_PUT) {
+            record_set_modified(op->node->record, modified_ms);
+        }
         op->payload_checksum = record_payload_checksum(op->node->record);
         write->by_stripe[i] = op;
     }

@@ -155,6 +155,13 @@ static bool meta_is_valid(struct bytes meta)
     return true;
 }
 
+void record_set_modified(struct record *record, uint64_t modified_ms)
+{
+    uint8_t *meta = record->payload + record->key_size; /* where the time comes first */
+    assert(record->meta_size >= ENTRY_BYTES + MODIFIED_BYTES && meta[0] == RECORD_TAG_MODIFIED_MS);
+    store_u64(meta + ENTRY_BYTES, modified_ms);
+}
+
 void record_meta_get(const struct record *record, struct record_meta *ret_meta)
 {
     struct bytes rest = encoded_meta(record);

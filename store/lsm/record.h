@@ -91,6 +91,9 @@ uint64_t record_size(const struct record *record);
 void *record_init(void *into, enum record_kind kind, struct bytes key,
                   const struct record_meta *meta, uint64_t value_size);
 
+/* Sets the time of a record that was made with one, before the next step. */
+void record_set_modified(struct record *record, uint64_t modified_ms);
+
 /* Once the value is in place: writes the chunk checksums and returns the payload's checksum. */
 uint32_t record_payload_checksum(struct record *record);
 

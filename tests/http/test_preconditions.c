@@ -2,6 +2,7 @@
  * here it is whether they reach that decision, and what comes back. */
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/http/fixture.h"
 
@@ -206,7 +207,6 @@ static void tags_win_over_dates(void **state)
     expect_status(client, 412, "PUT", "/kv/cond/order", FIELDS(unmodified, match), "x");
 }
 
-/* Each waits until Last-Modified is there: until then If-Modified-Since can't be what it was. */
 static void an_unmodified_value_is_304_by_date(void **state)
 {
     struct client *client = ((struct fixture *)*state)->client;
@@ -223,6 +223,81 @@ static void an_unmodified_value_is_304_by_date(void **state)
     expect(client, 200, "GET", "/kv/cond/since", "If-Unmodified-Since", modified);
 }
 
+/* GET, and notes when that was, by the field Date. */
+static struct reply get_at(struct client *client, const char *path, char seen[64])
+{
+    struct reply got = client_get(client, path);
+    assert_status(&got, 200);
+    (void)snprintf(seen, 64, "%s", reply_field(&got, "Date"));
+    return got;
+}
+
+/* Whoever saw another version of the key at `seen` is told so, and doesn't overwrite this one. */
+static void expect_modified_since(struct client *client, const char *path, const char *seen)
+{
+    expect(client, 200, "GET", path, "If-Modified-Since", seen);
+    expect(client, 200, "HEAD", path, "If-Modified-Since", seen);
+    expect(client, 412, "GET", path, "If-Unmodified-Since", seen);
+    expect(client, 412, "PUT", path, "If-Unmodified-Since", seen);
+    expect(client, 412, "DELETE", path, "If-Unmodified-Since", seen);
+}
+
+/* Regression: the second version's date was the second in which the first one had been seen. Caches
+ * take Date where there is no Last-Modified. */
+static void two_versions_of_one_second_are_told_apart_by_date(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char path[] = "/kv/cond/twice";
+    char tag[64], seen[64] = "", after[64] = "";
+    while (seen[0] == 0 || strcmp(seen, after) != 0) {
+        put(client, path, tag);
+        struct reply first = get_at(client, path, seen);
+        assert_no_field(&first, "Last-Modified");
+        reply_free(&first);
+        put(client, path, tag);
+        struct reply second = get_at(client, path, after);
+        reply_free(&second);
+    }
+    expect_modified_since(client, path, seen);
+    /* And also later, when the second has passed. */
+    for (bool dated = false; !dated;) {
+        struct reply got = get_at(client, path, after);
+        dated = reply_field(&got, "Last-Modified") != NULL;
+        reply_free(&got);
+    }
+    expect_modified_since(client, path, seen);
+    expect(client, 304, "GET", path, "If-Modified-Since", after);
+    expect(client, 204, "PUT", path, "If-Unmodified-Since", after);
+}
+
+/* Regression: a version's date was that of the beginning of its upload. */
+static void an_upload_that_takes_long_is_dated_by_its_end(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char path[] = "/kv/cond/upload";
+    enum { SECONDS = 4 };
+    char tag[64], seen[64], before[64] = "";
+    put(fixture->client, path, tag);
+    int fd = raw_connect(fixture->server);
+    raw_send(fd, "PUT /kv/cond/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+                 "Expect: 100-continue\r\n\r\n");
+    struct reply reply = raw_reply(fd);
+    assert_status(&reply, 100);
+    reply_free(&reply);
+    for (int changes = 0; changes < SECONDS;) { /* of the date */
+        reply = get_at(fixture->client, path, seen);
+        changes += strcmp(seen, before) != 0;
+        (void)snprintf(before, sizeof before, "%s", seen);
+        reply_free(&reply);
+    }
+    raw_send(fd, "late");
+    reply = raw_reply(fd);
+    assert_status(&reply, 204);
+    reply_free(&reply);
+    close(fd);
+    expect_modified_since(fixture->client, path, seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +312,8 @@ int main(void)
         cmocka_unit_test(dates_count_where_there_is_no_tag),
         cmocka_unit_test(tags_win_over_dates),
         cmocka_unit_test(an_unmodified_value_is_304_by_date),
+        cmocka_unit_test(two_versions_of_one_second_are_told_apart_by_date),
+        cmocka_unit_test(an_upload_that_takes_long_is_dated_by_its_end),
     };
     return cmocka_run_group_tests(tests, group_start, group_stop);
 }

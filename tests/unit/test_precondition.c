@@ -19,9 +19,9 @@ static const struct store_current here = {
     .exists = true, .version = {0xAA, 5}, .modified_ms = 784111777999};
 static const struct store_current absent = {.exists = false, .modified_ms = 784111777999};
 
-#define BEFORE "Sun, 06 Nov 1994 08:49:36 GMT"
-#define SAME   "Sun, 06 Nov 1994 08:49:37 GMT"
-#define AFTER  "Sun, 06 Nov 1994 08:49:38 GMT"
+#define BEFORE "Sun, 06 Nov 1994 08:49:38 GMT"
+#define SAME   "Sun, 06 Nov 1994 08:49:39 GMT"
+#define AFTER  "Sun, 06 Nov 1994 08:49:40 GMT"
 
 enum { NOW_S = 1795000000 };
 
