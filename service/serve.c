@@ -14,6 +14,8 @@
  * Where --on-log-failure says exit, a log or manifest that can't be written is such a request to
  * stop too, with little time and with status 1: what is under way gets its answer first.
  *
+ * SIGHUP, SIGUSR1 and SIGUSR2 end nothing: what rotates logs or reloads services may send them.
+ *
  * Whatever takes too long is left behind: every acknowledged write is in the log. So a second
  * signal, and a signal while the log is still being replayed, simply end the process.
  */
@@ -61,7 +63,7 @@ struct serve {
     struct http_server *server;
     struct probes probes;
 
-    int signals; /* signalfd of SIGTERM and SIGINT */
+    int signals; /* signalfd of SIGTERM, SIGINT and SIGHUP */
     int wake;    /* eventfd, written when one of the following changed */
     _Atomic enum store_phase store_phase;
     _Atomic bool log_failed;
@@ -148,11 +150,26 @@ static void *open_and_close_store(void *arg)
 
 /* --- The main thread --- */
 
+/* The name of the signal that asks to stop; NULL where none came, or only SIGHUP: that asks to read
+ * again what can change while we run, and there is no such file. */
+static const char *take_stop_signal(struct serve *serve)
+{
+    struct signalfd_siginfo info;
+    while (read(serve->signals, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo != SIGHUP) {
+            return info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM";
+        }
+        log_event(LOG_INFO, "nothing_to_reload", log_text("reason", "SIGHUP"));
+    }
+    return NULL;
+}
+
 /* What a wait ended with; the first that applies. */
 enum happening { SIGNALLED, WOKEN, TIMED_OUT };
 
-/* Waits for a signal or a wake-up until `until_ms`; UINT64_MAX: for ever. */
-static enum happening await(struct serve *serve, uint64_t until_ms)
+/* Waits for a signal to stop or a wake-up until `until_ms`; UINT64_MAX: for ever. `*ret_signal` is
+ * the signal's name on SIGNALLED. */
+static enum happening await(struct serve *serve, uint64_t until_ms, const char **ret_signal)
 {
     struct pollfd fds[] = {{.fd = serve->signals, .events = POLLIN},
                            {.fd = serve->wake, .events = POLLIN}};
@@ -164,24 +181,15 @@ static enum happening await(struct serve *serve, uint64_t until_ms)
         if (n == 0 && timeout >= 0) {
             return TIMED_OUT;
         }
-        if (n > 0 && (fds[0].revents & POLLIN) != 0) {
+        if (n > 0 && (*ret_signal = take_stop_signal(serve)) != NULL) {
             return SIGNALLED;
         }
-        if (n > 0) {
+        if (n > 0 && (fds[1].revents & POLLIN) != 0) {
             uint64_t count;
             (void)!read(serve->wake, &count, sizeof count);
             return WOKEN;
         }
     }
-}
-
-static const char *read_signal(struct serve *serve)
-{
-    struct signalfd_siginfo info;
-    if (read(serve->signals, &info, sizeof info) != sizeof info) {
-        return "unknown";
-    }
-    return info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM";
 }
 
 /* Without the rest of the way out: nothing that was acknowledged is lost. */
@@ -194,18 +202,19 @@ static _Noreturn void leave_at_once(const char *reason, enum exit_status status)
 /* The first signal asked to stop, the second one means it. */
 static void leave_if_signalled(struct serve *serve)
 {
-    struct pollfd fd = {.fd = serve->signals, .events = POLLIN};
-    if (poll(&fd, 1, 0) > 0) {
-        leave_at_once(read_signal(serve), STATUS_FAILED);
+    const char *name = take_stop_signal(serve);
+    if (name != NULL) {
+        leave_at_once(name, STATUS_FAILED);
     }
 }
 
 static void wait_for_delay(struct serve *serve, uint64_t until_ms)
 {
+    const char *name;
     for (;;) {
-        switch (await(serve, until_ms)) {
+        switch (await(serve, until_ms, &name)) {
         case SIGNALLED:
-            leave_at_once(read_signal(serve), STATUS_FAILED);
+            leave_at_once(name, STATUS_FAILED);
         case TIMED_OUT:
             return;
         case WOKEN:
@@ -241,11 +250,12 @@ static bool stop_http(struct serve *serve, uint64_t patience_ms, uint64_t until_
 
 static bool close_store(struct serve *serve, uint64_t until_ms)
 {
+    const char *name;
     sem_post(&serve->close_store);
     while (atomic_load(&serve->store_phase) != STORE_CLOSED) {
-        switch (await(serve, until_ms)) {
+        switch (await(serve, until_ms, &name)) {
         case SIGNALLED:
-            leave_at_once(read_signal(serve), STATUS_FAILED);
+            leave_at_once(name, STATUS_FAILED);
         case TIMED_OUT:
             return false;
         case WOKEN:
@@ -308,8 +318,8 @@ static enum exit_status run(struct serve *serve)
     const struct config *config = serve->config;
     bool announced = false;
     for (;;) {
-        if (await(serve, UINT64_MAX) == SIGNALLED) {
-            const char *name = read_signal(serve);
+        const char *name;
+        if (await(serve, UINT64_MAX, &name) == SIGNALLED) {
             if (!announced) {
                 leave_at_once(name, STATUS_OK);
             }
@@ -343,11 +353,14 @@ static bool take_signals(struct serve *serve)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
     serve->signals = -1;
     serve->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) == 0) {
-        serve->signals = signalfd(-1, &set, SFD_CLOEXEC);
+        serve->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     }
     return serve->signals >= 0 && serve->wake >= 0;
 }

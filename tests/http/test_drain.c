@@ -122,6 +122,24 @@ static void every_write_that_was_taken_is_answered(void **state)
     }
 }
 
+/* Regression: SIGHUP ended the process at once. */
+static void signals_that_do_not_ask_to_stop_end_nothing(void **state)
+{
+    (void)state;
+    struct server *server = server_start(FIELDS("--drain-delay", "200ms"));
+    struct client *client = client_new(server);
+    server_signal(server, SIGUSR1);
+    server_signal(server, SIGUSR2);
+    server_signal(server, SIGHUP);
+    server_wait_log(server, "event=nothing_to_reload reason=SIGHUP");
+    expect_status(client, 201, "PUT", "/kv/hup", NULL, "x");
+    client_free(client);
+    server_signal(server, SIGTERM);
+    server_wait_log(server, "event=draining");
+    server_signal(server, SIGHUP); /* isn't the second signal that means it */
+    expect_clean_end(server);
+}
+
 /* --- One connection at a time --- */
 
 /* Until connecting is refused; the server accepts nobody from then on. */
@@ -343,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_write_that_was_taken_is_answered),
+        cmocka_unit_test(signals_that_do_not_ask_to_stop_end_nothing),
         cmocka_unit_test(idle_connections_do_not_hold_it_up),
         cmocka_unit_test(a_body_under_way_is_awaited),
         cmocka_unit_test(what_takes_too_long_is_cut_off),
