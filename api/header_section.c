@@ -210,7 +210,7 @@ static bool is_page(const struct route *route)
                              route->id == API_ROUTE_STARTUPZ || route->id == API_ROUTE_METRICS);
 }
 
-static void find_route(struct request *request, const char *method)
+static void find_route(struct request *request)
 {
     const struct api_hooks *hooks = &request->api->config.hooks;
     struct span target = {request->target_text, request->target_len};
@@ -218,7 +218,6 @@ static void find_route(struct request *request, const char *method)
     struct span rest = {NULL, 0};
     bool any = false;
 
-    request->method = router_method(method);
     if (problem == PROBLEM_NONE) {
         request->route = router_find(request->target.path, &rest);
         any = span_is(request->target.path, "*") && request->method == API_METHOD_OPTIONS;
@@ -230,6 +229,7 @@ static void find_route(struct request *request, const char *method)
         request_fail(request, is_page(request->route) ? PROBLEM_NONE : refused);
     }
     request_fail(request, problem);
+    request->close |= problem != PROBLEM_NONE; /* as wherever a message isn't understood */
     if (request->route == NULL && !any) {
         request_fail(request, PROBLEM_NO_SUCH_ROUTE);
     }
@@ -255,9 +255,10 @@ void header_section_take(struct request *request, const char *url, const char *m
     if (hooks->phase != NULL) {
         hooks->phase(hooks->arg, request->connection, API_PHASE_BODY);
     }
+    request->method = router_method(method);
     check_message(request, url, method, version);
     if (request->problem == PROBLEM_NONE) {
-        find_route(request, method);
+        find_route(request);
     }
     if (request->problem == PROBLEM_NONE) {
         parse_query(request);

@@ -181,6 +181,19 @@ static void counters_count(void **state)
     assert_int_equal(counts[1], counts[0] + 10);
 }
 
+/* Regression: all of them were counted as method="other". */
+static void refused_requests_are_counted_under_their_method(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reply refused =
+        raw_exchange(fixture->server, "DELETE /kv/a HTTP/1.1\r\nHost: example.org\r\n\r\n");
+    assert_problem(&refused, 421, "/problems/misdirected-request");
+    reply_free(&refused);
+    struct reply reply = client_get(fixture->client, "/metrics");
+    assert_non_null(strstr(reply.body, "method=\"DELETE\",status=\"421\"} 1\n"));
+    reply_free(&reply);
+}
+
 /* --- varve health --- */
 
 static void health_asks_and_exits_accordingly(void **state)
@@ -420,6 +433,7 @@ int main(void)
         cmocka_unit_test(metrics_are_in_prometheus_format),
         cmocka_unit_test(promtool_has_no_complaints),
         cmocka_unit_test(counters_count),
+        cmocka_unit_test(refused_requests_are_counted_under_their_method),
         cmocka_unit_test(health_asks_and_exits_accordingly),
         cmocka_unit_test(health_waits_for_a_server_that_is_yet_to_start),
         cmocka_unit_test(the_port_is_open_before_the_store_is),

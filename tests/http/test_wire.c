@@ -111,6 +111,23 @@ static void host_must_be_there_once(void **state)
     }
 }
 
+/* Regression: these were 400 too, but the connection went on. */
+static void targets_that_are_none_are_refused(void **state)
+{
+    static const char *const targets[] = {
+        "kv/w", "http:///kv/w",  "ftp://localhost/kv/w", "http://user@localhost/kv/w",
+        "?",    "localhost:7070"};
+    static const char *const methods[] = {"GET", "PUT", "CONNECT"};
+    for (size_t i = 0; i < COUNT_OF(targets); i++) {
+        for (size_t j = 0; j < COUNT_OF(methods); j++) {
+            char request[200];
+            (void)snprintf(request, sizeof request, "%s %s HTTP/1.1\r\n" HOST "\r\n", methods[j],
+                           targets[i]);
+            expect_refused(*state, request, strlen(request));
+        }
+    }
+}
+
 static void raw_bytes_in_the_target_are_refused(void **state)
 {
     static const struct {
@@ -349,6 +366,7 @@ int main(void)
         cmocka_unit_test(requests_with_an_unclear_end_are_refused),
         cmocka_unit_test(fields_that_are_folded_or_misnamed_are_refused),
         cmocka_unit_test(host_must_be_there_once),
+        cmocka_unit_test(targets_that_are_none_are_refused),
         cmocka_unit_test(raw_bytes_in_the_target_are_refused),
         cmocka_unit_test(zero_bytes_and_bare_line_feeds_in_fields_are_refused),
         cmocka_unit_test(queries_of_many_parameters_are_answered),
