@@ -32,11 +32,11 @@ enum {
     FLIGHT = 24,         /* writes that a writer has under way at once */
     KEY_BYTES = 24,
     PINS = 8, /* of each reader */
-    RACES_MAX = 4096,
+    RACES_MAX = 65536,
     SMALL_BYTES = 100,
     LARGE_BYTES = 40000,
     SECONDS_MIN = 2,
-    SECONDS_MAX = 8,
+    SECONDS_MAX = 60,
     ROTATIONS_WANTED = 20,
     RACES_WANTED = 5,
 };
