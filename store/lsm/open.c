@@ -3,8 +3,8 @@
  * the log segments it names, flushing to level-0 tables as memory fills; create a fresh segment
  * numbered above all; publish one manifest that names the new tables and the new segment, also when
  * nothing was replayed; only then remove what no manifest names, and serve. Until that manifest is
- * in force nothing that exists is removed or changed, so a crash in the middle finds everything as
- * it was.
+ * in force nothing that a manifest names is removed or changed, so a crash in the middle finds
+ * everything as it was.
  */
 #include <assert.h>
 #include <errno.h>
@@ -168,7 +168,9 @@ static struct store *store_alloc(const struct store_options *options)
  * -------------------------------------------------------------------------------- */
 
 struct dir_census {
-    bool has_files; /* segments or tables of ours */
+    struct vfs_dir *dir;   /* where what no manifest can name is removed; NULL: nowhere */
+    uint64_t unnamed_from; /* numbers from here on */
+    bool has_files;        /* segments or tables of ours */
     /* Number of any. One that no store comes to by counting is in nobody's way; to go on from it
      * would use up the numbers. */
     uint64_t greatest;
@@ -186,6 +188,9 @@ static bool census_each(void *arg, const char *name)
             census->greatest = number;
         }
         strncpy(census->example, name, sizeof census->example - 1);
+        if (census->dir && number >= census->unnamed_from) {
+            (void)!vfs_unlink(census->dir, name); /* else it goes with the other orphans */
+        }
     }
     return true;
 }
@@ -438,11 +443,13 @@ static void remove_orphans(struct store *store, const struct view *view)
 }
 
 /* New files get numbers above those of any file that is there, named by the manifest or not: what a
- * crash left behind is only removed once the new files are in force. */
+ * crash left behind is only removed once the new files are in force. But files that were numbered
+ * after the manifest, which no earlier one can name either, go at once: an opening that fails again
+ * and again, for damage or for want of space, would leave more of them each time. */
 static enum err number_everything(struct store *store, const struct manifest *manifest,
                                   struct err_detail *detail)
 {
-    struct dir_census census = {0};
+    struct dir_census census = {.dir = store->dir, .unnamed_from = manifest->next_file};
     enum err err = vfs_dir_list(store->dir, census_each, &census);
     if (err != ERR_OK) {
         err_detail_set(detail, "cannot list %s: %s", store->dir_path, strerror(errno));

@@ -115,6 +115,55 @@ static void a_number_beyond_the_last_is_refused_as_damage(void **state)
     assert_non_null(strstr(detail.text, FILES_MANIFEST));
 }
 
+/* --- Openings that fail --- */
+
+static bool count_name(void *arg, const char *name)
+{
+    (void)name;
+    (*(size_t *)arg)++;
+    return true;
+}
+
+static size_t count_files(void)
+{
+    size_t n = 0;
+    struct vfs_dir *dir;
+    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", false, &dir));
+    assert_ok(vfs_dir_list(dir, count_name, &n));
+    vfs_dir_close(dir);
+    return n;
+}
+
+static struct vfs_mem_verdict fail_new_segments(void *arg, const struct vfs_mem_call *call)
+{
+    (void)arg;
+    bool fails = call->op == VFS_MEM_CREATE && strstr(call->name, ".log") != NULL;
+    return (struct vfs_mem_verdict){.action = fails ? VFS_MEM_FAIL : VFS_MEM_DO, .err = ERR_IO};
+}
+
+/* What was replayed is in a new table when the new segment can't be made: that is left behind, but
+ * not one more at each attempt. */
+static void an_opening_that_fails_again_leaves_no_more_files(void **state)
+{
+    (void)state;
+    struct store *store;
+    driven_open(&db);
+    driven_put(&db, 1, 100);
+    rcu_door_set_manual(true);
+    engine_abandon(db.store);
+    size_t first = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        vfs_mem_set_hook(fs, fail_new_segments, NULL);
+        assert_err(ERR_IO, store_open(&db.options, &store, NULL));
+        vfs_mem_set_hook(fs, NULL, NULL);
+        first = i == 0 ? count_files() : first;
+        assert_int_equal(count_files(), first);
+    }
+    rcu_door_set_manual(false);
+    driven_open(&db);
+    driven_check(&db);
+}
+
 /* --- Closing --- */
 
 static void nothing_is_looked_up_once_it_is_being_closed(void **state)
@@ -138,6 +187,7 @@ int main(void)
         TEST(a_ballast_that_a_crash_left_empty_is_filled),
         TEST(writes_end_long_before_the_numbers_do),
         TEST(a_number_beyond_the_last_is_refused_as_damage),
+        TEST(an_opening_that_fails_again_leaves_no_more_files),
         TEST(nothing_is_looked_up_once_it_is_being_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
