@@ -315,42 +315,60 @@ void store_entry_release(struct store_entry *entry)
 /* --- Reading
  * -------------------------------------------------------------------------------------- */
 
-void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+/* Finds and pins. Long values in tables aren't verified yet: that may read much of the disk, and
+ * what waits for readers to leave would wait for it. */
+static enum err look_up(struct store *store, struct bytes key, struct view_hit *ret_hit,
+                        struct store_entry *ret_entry, bool *ret_found)
 {
-    atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
-    struct store_entry entry;
-    struct view_hit hit;
     enum err err = ERR_OK;
-    if (atomic_load(&store->closing)) {
-        done(arg, ERR_CLOSED, NULL);
-        return;
-    }
+    enum record_kind kind = RECORD_DELETE;
     rcu_door_lock();
     /* First the view, then the number: the other way round a compaction in between may have dropped
      * the version that the number stands for. */
     const struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
     uint64_t seq = atomic_load_explicit(&store->visible_seq, memory_order_acquire);
-    view_find_in_memtables(view, key, seq, &hit);
-    if (!hit.record) {
-        err = view_find_in_tables(view, key, TABLE_WHOLE, &hit);
+    view_find_in_memtables(view, key, seq, ret_hit);
+    if (!ret_hit->record) {
+        err = view_find_in_tables(view, key, TABLE_HEAD, ret_hit);
     }
-    enum record_kind kind = RECORD_DELETE;
-    if (err == ERR_OK && hit.record) {
-        err = engine_describe(store, &hit, &entry, &kind);
+    if (err == ERR_OK && ret_hit->record) {
+        err = engine_describe(store, ret_hit, ret_entry, &kind);
     }
-    bool found = err == ERR_OK && kind == RECORD_PUT;
-    uint64_t record_bytes = 0;
-    if (found) {
-        engine_pin(store, &hit, &entry);
-        entry.key = key;
-        record_bytes = hit.node ? record_size(hit.record) : 0;
+    *ret_found = err == ERR_OK && kind == RECORD_PUT;
+    if (*ret_found) {
+        engine_pin(store, ret_hit, ret_entry);
+        ret_entry->key = key;
     }
     if (err != ERR_OK) {
-        engine_table_failed(store, hit.table, err);
+        engine_table_failed(store, ret_hit->table, err);
     }
     rcu_door_unlock();
-    if (record_bytes > 0) {
-        err = copy_if_crowded(store, record_bytes, &entry);
+    return err;
+}
+
+/* Verifies a pinned value, or unpins it. */
+static enum err verify_pinned(struct store *store, const struct view_hit *hit,
+                              struct store_entry *entry)
+{
+    enum err err = table_verify_value(hit->table, hit->record, 0, entry->value.size);
+    if (err != ERR_OK) {
+        engine_table_failed(store, hit->table, err);
+        store_entry_release(entry);
+    }
+    return err;
+}
+
+void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+{
+    struct store_entry entry;
+    struct view_hit hit;
+    bool found = false;
+    atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
+    enum err err =
+        atomic_load(&store->closing) ? ERR_CLOSED : look_up(store, key, &hit, &entry, &found);
+    if (found) {
+        err = hit.node ? copy_if_crowded(store, record_size(hit.record), &entry)
+                       : verify_pinned(store, &hit, &entry);
     }
     done(arg, err, found && err == ERR_OK ? &entry : NULL);
 }
