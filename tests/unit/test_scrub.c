@@ -93,7 +93,7 @@ static size_t damaged_keys(void)
 
 static void invert_byte(const char *name, long offset)
 {
-    char path[TEMP_DIR_BYTES + 32];
+    char path[TEMP_DIR_BYTES + FILES_NAME_BYTES];
     (void)snprintf(path, sizeof path, "%s/%s", temp, name);
     FILE *file = fopen(path, "r+b");
     assert_non_null(file);
