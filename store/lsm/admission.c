@@ -50,6 +50,19 @@ static enum verdict judge_without_space(struct store *store, const struct store_
     return REFUSE;
 }
 
+/* Nobody is slowed down for long: where very many come, they stop in the end as if there were no
+ * slow-down, and are let in as soon as the compaction is done. */
+static bool is_slowed_down(struct store *store, const struct store_write *write)
+{
+    if (slowdown_limit(&store->slowdown) == 0) {
+        return false;
+    }
+    uint64_t now_us = engine_now_us();
+    bool for_long = write->waiting_since_us != 0 &&
+                    now_us >= write->waiting_since_us + ENGINE_SLOW_MAX_MS * 1000;
+    return !for_long && !slowdown_allows(&store->slowdown, now_us);
+}
+
 static enum verdict judge(struct store *store, const struct store_write *write, enum err *ret_err)
 {
     if (atomic_load(&store->closing)) {
@@ -67,8 +80,7 @@ static enum verdict judge(struct store *store, const struct store_write *write, 
     if (gates != 0) {
         return WAIT;
     }
-    if (slowdown_limit(&store->slowdown) != 0 &&
-        !slowdown_allows(&store->slowdown, engine_now_us())) {
+    if (is_slowed_down(store, write)) {
         return WAIT;
     }
     return try_reserve(store, write->reserved_bytes) ? ADMIT : WAIT;

@@ -236,14 +236,11 @@ static uint64_t write_limit(const struct store *store, const struct view *view)
         store->options.manual) {
         return 0;
     }
-    /* At the least one write of the largest size takes 4 s, less than the longest wait. */
-    uint64_t least = store->options.memtable_bytes / 64;
-    uint64_t largest = store->options.max_value_bytes / 4;
     const struct slowdown_outlook outlook = {
         .room_bytes = room_bytes(store, view) / 2, /* what comes now is the next one's work */
         .work_bytes = work_bytes(store, view),
         .bytes_a_second = speed(store->compactor),
-        .least_a_second = least > largest ? least : largest,
+        .least_a_second = store->options.memtable_bytes / 64,
     };
     return slowdown_rate(&outlook);
 }

@@ -59,6 +59,7 @@
 #define ENGINE_WAIT_MAX_MS UINT64_C(10000) /* longest wait for admission, then ERR_BUSY */
 #define ENGINE_LOG_IDLE_MS UINT64_C(100)   /* without writes, then what is durable is recorded */
 #define ENGINE_SLOW_MS     UINT64_C(5)     /* between looks at who waits while writes are slowed */
+#define ENGINE_SLOW_MAX_MS UINT64_C(2000)  /* longest wait for that reason */
 #define ENGINE_RETRY_MS    UINT64_C(1000)  /* between attempts of background work that failed */
 
 enum engine_thread {
