@@ -368,7 +368,6 @@ static enum err read_segment(struct rescue *rescue)
         err_detail_set(rescue->detail, "%s", why.text);
         return err;
     }
-    rescue->reader.detail = NULL;
     if (state != WAL_HEADER_INTACT) {
         const char *colon = strstr(why.text, ": ");
         meet_bad(rescue, file->name, 0, "%s", colon ? colon + 2 : why.text);
@@ -376,6 +375,9 @@ static enum err read_segment(struct rescue *rescue)
     err = check_gap(rescue);
     if (err == ERR_OK) {
         err = read_frames(rescue);
+    }
+    if (err == ERR_FORMAT) {
+        err_detail_set(rescue->detail, "%s", why.text);
     }
     wal_reader_close(&rescue->reader);
     return err;

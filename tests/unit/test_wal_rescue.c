@@ -3,8 +3,10 @@
 #include "store/lsm/wal_rescue.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "store/base/crc32c.h"
 #include "store/lsm/wal.h"
 #include "tests/support/check.h"
 #include "tests/support/log_oracle.h"
@@ -204,6 +206,31 @@ static void what_can_not_be_read_is_lost(void **state)
     made_log_free(log);
 }
 
+/* It was refused without a word once. */
+static void a_record_of_a_later_version_is_refused_and_named(void **state)
+{
+    struct made_log *log = made_log_new(vfs_mem_vfs(fs), NULL, 0, MADE_SEGMENT_BYTES);
+    struct record *record = made_record_new(1);
+    struct wal_rescue_file file = {.number = 1};
+    struct rescued rescued = {.last_seq = 0};
+    struct err_detail detail = {.text = ""};
+    (void)state;
+    (void)snprintf(file.name, sizeof file.name, "%s", made_name(1));
+    record->kind = 3;
+    record->checksum = crc32c(0, record->payload, record_size(record) - sizeof *record);
+    record->checksum = crc32c(record->checksum, (const uint8_t *)record + 4, sizeof *record - 4);
+    assert_ok(vfs_unlink(log->dir, file.name));
+    struct wal *wal = made_segment(log->dir, 1, MADE_SEGMENT_BYTES);
+    assert_ok(wal_append(wal, 1, 0, (const struct record *const[]){record}, 1));
+    assert_err(ERR_FORMAT, wal_rescue(log->dir, MADE_STORE_ID, &file, 1, 0, 1, on_record, on_place,
+                                      &rescued, &rescued.result, &detail));
+    assert_non_null(strstr(detail.text, file.name));
+    assert_non_null(strstr(detail.text, "kind 3"));
+    wal_close(wal);
+    free(record);
+    made_log_free(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +239,7 @@ int main(void)
         cmocka_unit_test(every_number_is_handed_out_or_lost),
         cmocka_unit_test(a_missing_segment_is_lost),
         cmocka_unit_test(what_can_not_be_read_is_lost),
+        cmocka_unit_test(a_record_of_a_later_version_is_refused_and_named),
     };
     fs = vfs_mem_new(1);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
