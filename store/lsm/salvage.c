@@ -360,6 +360,12 @@ static enum err run(struct salvage *salvage)
         salvage_source_tell_unused(&salvage->source);
         err = merge_all(salvage);
     }
+    if (err == ERR_OK && salvage->last_seq > RECORD_SEQ_MAX / 2) {
+        err_detail_set(salvage->detail,
+                       "%s: a write has the number %" PRIu64 ", beyond what a store counts to",
+                       salvage->options.from, salvage->last_seq);
+        err = ERR_CORRUPT;
+    }
     return err == ERR_OK ? write_manifest(salvage) : err;
 }
 

@@ -53,7 +53,8 @@ struct salvage_options {
 /* Reads `from`, whose lock it takes, and changes nothing there. `to` must not exist or be empty
  * (ERR_EXISTS); it can be opened only once this has returned ERR_OK. Memory is bounded. ERR_LOCKED
  * while a server runs, ERR_NOT_FOUND if `from` is no data directory, ERR_FORMAT if a later version
- * wrote it, ERR_NO_SPACE. After an error the files that were made are removed again. */
+ * wrote it, ERR_CORRUPT if numbers are met that no store comes to, ERR_NO_SPACE. After an error the
+ * files that were made are removed again. */
 MUST_USE enum err salvage_dir(const struct vfs *vfs, const struct salvage_options *options,
                               salvage_finding_fn *each, void *arg,
                               struct salvage_summary *ret_summary, struct err_detail *detail);

@@ -4,10 +4,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/lsm/table_format.h"
 #include "store/lsm/wal.h"
 #include "tests/support/check.h"
+#include "tests/support/random.h"
 #include "tests/support/salvage_case.h"
 
 #define FLIPS UINT64_C(25) /* a file */
@@ -524,6 +526,42 @@ static void what_can_not_be_read_is_lost_or_an_error(void **state)
     }
 }
 
+static void ignore_finding(void *arg, enum salvage_kind kind, const struct check_finding *finding)
+{
+    (void)arg;
+    (void)kind;
+    (void)finding;
+}
+
+/* A copy with such a number couldn't be opened. */
+static void numbers_beyond_those_of_any_store_are_refused(void **state)
+{
+    struct vfs_mem *fs = vfs_mem_new(test_seed());
+    struct salvage_options options = {.from = "data", .to = "out"};
+    struct salvage_summary summary;
+    struct err_detail detail;
+    struct table_writer *writer;
+    struct table_info info;
+    struct vfs_dir *dir;
+    uint64_t space[16];
+    struct record *record = (struct record *)space;
+    (void)state;
+    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", true, &dir));
+    assert_ok(table_writer_new(dir, 1, 1, 1, &writer));
+    record_init(record, RECORD_PUT, bytes_of_text("k"), NULL, 0);
+    record_seal(record, record_payload_checksum(record), RECORD_SEQ_MAX, 0);
+    assert_ok(table_writer_add(writer, record));
+    assert_ok(table_writer_finish(writer, &info));
+    table_writer_free(writer);
+    vfs_dir_close(dir);
+
+    assert_err(ERR_CORRUPT,
+               salvage_dir(vfs_mem_vfs(fs), &options, ignore_finding, NULL, &summary, &detail));
+    assert_non_null(strstr(detail.text, "281474976710655"));
+    assert_false(vfs_mem_exists(fs, "out/MANIFEST"));
+    vfs_mem_free(fs);
+}
+
 int main(void)
 {
 #define TEST(name) \
@@ -550,6 +588,7 @@ int main(void)
         TEST(no_space_and_failures_leave_no_copy),
         TEST(a_crash_leaves_no_copy_that_is_taken_for_complete),
         TEST(what_can_not_be_read_is_lost_or_an_error),
+        cmocka_unit_test(numbers_beyond_those_of_any_store_are_refused),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);
