@@ -95,6 +95,15 @@ uint64_t forge_dump(const struct vfs *vfs, const char *path, bool *ret_damaged);
  * Returns the number of problems. */
 uint64_t forge_check(const struct vfs *vfs, const char *path);
 
+/* The same of a directory that must be as it should: no problem and no note. Returns the number of
+ * the tables' records. */
+uint64_t forge_check_sound(const struct vfs *vfs, const char *path);
+
+/* `varve salvage` of a directory that has a manifest, and again as if it had none: it ends, and
+ * what it copies passes the check and, where `open` asks for it, can be opened. `sound`: the check
+ * found no problem, so nothing is lost. `has_files`: there are tables or segments. */
+void forge_salvage(const struct vfs *vfs, const char *path, bool sound, bool has_files, bool open);
+
 /* Opens the store at `path`, reads all of it in two ways that must agree, and closes it; false if
  * it is refused, with a file's name. What was opened is intact and can be opened again. */
 bool forge_open_store(const struct vfs *vfs, const char *path);

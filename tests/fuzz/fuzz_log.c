@@ -1,7 +1,7 @@
 /*
  * Log segments, as any bytes, with checksums, ids, sizes and numbers made right (forge.h). Segments
  * stand one behind the other; each begins with a file header's magic. They are replayed, read one
- * by one, shown, checked, and recovered by the store.
+ * by one, shown, checked, salvaged, and recovered by the store.
  *
  * Settings: `number` is the last one that the tables have; target[0] has a bit for each segment
  * that is missing; target[1] bit 0 also opens the store.
@@ -277,6 +277,9 @@ static void check(struct vfs_mem *fs, struct forged *forged)
     uint64_t next_seq = replay(dir, n, forged->settings.number);
     uint64_t problems = forge_check(vfs, DIRECTORY);
     assert(next_seq > 0 || problems > 0);
+    forge_salvage(vfs, DIRECTORY, problems == 0,
+                  (~(unsigned)forged->settings.target[0] & ((1u << n) - 1)) != 0,
+                  forged->settings.target[1] & OPEN_STORE);
     if (forged->settings.target[1] & OPEN_STORE) {
         bool opened = forge_open_store(vfs, DIRECTORY);
         assert(opened == (next_seq > 0 && next_seq - 1 <= RECORD_SEQ_MAX / 2));

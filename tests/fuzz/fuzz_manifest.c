@@ -1,6 +1,7 @@
 /*
- * A manifest, as any bytes, with its checksums made right (forge.h). Read, shown, checked (without
- * the files that it names), and what was read is the same again once it was written.
+ * A manifest, as any bytes, with its checksums made right (forge.h). Read, shown, checked and
+ * salvaged (without the files that it names), and what was read is the same again once it was
+ * written.
  *
  * Settings: target[0] bit 0 also opens the store.
  */
@@ -127,6 +128,7 @@ static void check(struct vfs_mem *fs, const struct forged *forged)
     vfs_mem_put(fs, FILES_MANIFEST, forged->data, forged->size);
     (void)forge_dump(vfs, DIRECTORY "/" FILES_MANIFEST, &damaged);
     uint64_t problems = forge_check(vfs, DIRECTORY);
+    forge_salvage(vfs, DIRECTORY, problems == 0, false, forged->settings.target[0] & OPEN_STORE);
     err = manifest_load(dir, &manifest, &detail);
     assert((err != ERR_OK) == damaged);
     if (err) {

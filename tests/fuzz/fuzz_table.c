@@ -1,10 +1,11 @@
 /*
  * A table, as any bytes, with checksums, ids, sizes, tags, filter, separators and sums made right
  * (forge.h, fuzz_table_mend.c). Opened, walked in both directions, streamed, looked into, verified,
- * shown, checked. Whatever is damaged: keys come in order, a key's record has that key, and nothing
- * lies outside of the file. Where verifying finds no damage, no reading does either.
+ * shown, checked, salvaged. Whatever is damaged: keys come in order, a key's record has that key,
+ * and nothing lies outside of the file. Where verifying finds no damage, no reading does either.
  *
- * Settings: target[0] bit 0 also opens a store that has the table.
+ * Settings: target[0] bit 0 also opens a store that has the table; bit 1 salvages it under another
+ * name.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #include "store/lsm/manifest.h"
 #include "store/lsm/table.h"
+#include "store/lsm/table_format.h"
 #include "tests/fuzz/forge.h"
 #include "tests/fuzz/fuzz_table_mend.h"
 #include "tests/support/vfs_mem.h"
@@ -20,8 +22,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define DIRECTORY "d"
 #define NAME      "0000000000000001.table"
+#define OLDER     "0000000000000002.table"
+#define ELSEWHERE "0000000000000003.table"
 
-enum { OPEN_STORE = 1 };
+enum { OPEN_STORE = 1, OTHER_NAME = 2 };
 
 /* A table that could be opened. */
 struct subject {
@@ -253,21 +257,84 @@ static void open_as_another(const struct subject *subject)
     forge_assert_named(err, &detail);
 }
 
-static void put_manifest(const struct subject *subject)
+/* Of tables 1 and, perhaps, 2. */
+static void put_manifest(const struct subject *subject, struct manifest_table tables[],
+                         size_t n_tables)
 {
-    struct manifest_table of = {.level = 1, .info = *table_info(subject->table)};
     struct manifest manifest = {
         .store_id = FORGE_STORE_ID,
         .epoch = 1,
         .number = 1,
-        .next_file = 2,
-        .covered_seq = of.info.max_seq,
-        .tables = &of,
-        .n_tables = 1,
+        .next_file = n_tables + 1,
+        .tables = tables,
+        .n_tables = n_tables,
     };
     enum manifest_stage stage;
-    enum err err = manifest_store(subject->dir, &manifest, &stage);
 
+    for (size_t i = 0; i < n_tables; i++) {
+        uint64_t seq = tables[i].info.max_seq;
+        manifest.covered_seq = seq > manifest.covered_seq ? seq : manifest.covered_seq;
+    }
+    enum err err = manifest_store(subject->dir, &manifest, &stage);
+    assert(err == ERR_OK);
+}
+
+/* What a manifest may say of a table that can't be opened. */
+static struct table_info any_info(const uint8_t *file, size_t size)
+{
+    struct file_header header = {.file_id = 0};
+
+    memcpy(&header, file, size < sizeof header ? size : sizeof header);
+    return (struct table_info){
+        .number = 1,
+        .file_id = header.file_id == 0 ? 1 : header.file_id,
+        .size_bytes = size < TABLE_DATA_OFFSET ? TABLE_DATA_OFFSET : size,
+        .records = 1,
+        .min_seq = 1,
+        .max_seq = RECORD_SEQ_MAX / 2,
+        .smallest = {.size = 1, .data = {0x00}},
+        .largest = {.size = 2, .data = {0xFF, 0xFF}},
+    };
+}
+
+/* An intact table below ours, of which a damaged place of ours may hide some. */
+static struct table_info put_older(const struct subject *subject)
+{
+    static const char *const keys[] = {"a", "k00005", "k1", "zz"};
+    struct table_writer *writer;
+    struct table_info info;
+    enum err err = table_writer_new(subject->dir, 2, FORGE_STORE_ID, 2, &writer);
+
+    assert(err == ERR_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        uint64_t space[16];
+        struct record *record = (struct record *)space;
+        record_init(record, RECORD_PUT, bytes_of_text(keys[i]), NULL, 0);
+        record_seal(record, record_payload_checksum(record), i + 1, 0);
+        err = table_writer_add(writer, record);
+        assert(err == ERR_OK);
+    }
+    err = table_writer_finish(writer, &info);
+    assert(err == ERR_OK);
+    table_writer_free(writer);
+    return info;
+}
+
+static void salvage_above_older(const struct vfs *vfs, const struct subject *subject,
+                                const struct table_info *info, bool other_name)
+{
+    if (info->max_seq > RECORD_SEQ_MAX) {
+        return; /* no manifest can say so */
+    }
+    struct manifest_table tables[] = {{.level = 1, .info = *info},
+                                      {.level = 2, .info = put_older(subject)}};
+    put_manifest(subject, tables, sizeof tables / sizeof tables[0]);
+    enum err err = other_name ? vfs_rename(subject->dir, NAME, ELSEWHERE) : ERR_OK;
+    assert(err == ERR_OK);
+    forge_salvage(vfs, DIRECTORY, false, true, false);
+    err = other_name ? vfs_rename(subject->dir, ELSEWHERE, NAME) : ERR_OK;
+    assert(err == ERR_OK);
+    err = vfs_unlink(subject->dir, OLDER);
     assert(err == ERR_OK);
 }
 
@@ -298,9 +365,11 @@ static void check_store(const struct vfs *vfs, const struct subject *subject, bo
     if (table_info(subject->table)->max_seq > RECORD_SEQ_MAX / 2) {
         return;
     }
-    put_manifest(subject);
+    struct manifest_table of = {.level = 1, .info = *table_info(subject->table)};
+    put_manifest(subject, &of, 1);
     uint64_t problems = forge_check(vfs, DIRECTORY);
     assert((problems == 0) == (subject->intact && is_ours(subject)));
+    forge_salvage(vfs, DIRECTORY, problems == 0, true, open);
     if (problems == 0 && open) {
         bool opened = forge_open_store(vfs, DIRECTORY);
         assert(opened);
@@ -320,14 +389,18 @@ static void check(struct vfs_mem *fs, struct forged *forged)
     assert(err == ERR_OK);
     mend_table(forged, file, size);
     vfs_mem_put(fs, NAME, file, size);
+    struct table_info any = any_info(file, size);
+    bool other_name = forged->settings.target[0] & OTHER_NAME;
     free(file);
     (void)forge_dump(vfs, DIRECTORY "/" NAME, &damaged);
     err = table_open(subject.dir, 0, 1, NULL, &subject.table, &detail);
     if (err) {
         forge_assert_named(err, &detail);
         assert(damaged);
+        salvage_above_older(vfs, &subject, &any, other_name);
     } else {
         read_table(&subject);
+        salvage_above_older(vfs, &subject, table_info(subject.table), other_name);
         assert(!damaged || !subject.intact);
         check_store(vfs, &subject, forged->settings.target[0] & OPEN_STORE);
         table_release(subject.table);
