@@ -441,7 +441,7 @@ enum err wal_reader_step(struct wal_reader *reader, uint64_t offset, uint64_t li
         return ERR_OK;
     }
     enum err err = window_view(reader, offset, sizeof(struct record), &bytes);
-    const struct record *record = (const void *)bytes;
+    const struct record *record = err ? NULL : (const void *)bytes;
     if (err || record->key_size > RECORD_KEY_MAX_BYTES ||
         record->value_size > RECORD_VALUE_MAX_BYTES || record_size(record) > limit - offset) {
         return err;
