@@ -1,11 +1,27 @@
 /* What the owner of the sockets answers: probes and metrics; and OPTIONS, which nobody owns. */
 #include <stdio.h>
+#include <string.h>
 
 #include "api/reply.h"
 #include "api/router.h"
 #include "api/routes.h"
 
 enum { PAGE_VERBOSE, PAGE_WRITE }; /* the parameters of /readyz */
+
+/* A name alone switches on; what looks like switching off must not do that too. */
+static void page_begin(struct request *request)
+{
+    for (size_t i = 0; request->handler->parameters[i] != NULL; i++) {
+        const struct parameter *parameter = &request->parameters[i];
+        struct span value = parameter->value;
+
+        if (value.len > 0 && !span_is(value, "1") && !span_is(value, "true")) {
+            request_fail_parameter(request, PROBLEM_MALFORMED_PARAMETER,
+                                   span_of(parameter->name, strlen(parameter->name)),
+                                   "Send the parameter without a value, or with 1 or true.");
+        }
+    }
+}
 
 static void page_finish(struct request *request)
 {
@@ -38,6 +54,7 @@ const struct handler page_get = {.finish = page_finish};
 
 const struct handler page_readyz = {
     .parameters = {[PAGE_VERBOSE] = "verbose", [PAGE_WRITE] = "write"},
+    .begin = page_begin,
     .finish = page_finish,
 };
 

@@ -47,6 +47,9 @@ static void probes_of_a_healthy_server_are_200(void **state)
     reply_free(&verbose);
     expect_status(client, 400, "GET", "/readyz?colour", NULL, NULL);
     expect_status(client, 400, "GET", "/livez?verbose", NULL, NULL);
+    expect_status(client, 200, "GET", "/readyz?verbose=1&write=true", NULL, NULL);
+    expect_status(client, 400, "GET", "/readyz?verbose=false", NULL, NULL);
+    expect_status(client, 400, "GET", "/readyz?write=0", NULL, NULL);
 }
 
 static void version_and_description_are_served(void **state)
