@@ -323,8 +323,8 @@ static enum err look_up(struct store *store, struct bytes key, struct view_hit *
     enum err err = ERR_OK;
     enum record_kind kind = RECORD_DELETE;
     rcu_door_lock();
-    /* First the view, then the number, as for a snapshot, where the order matters. Here either would
-     * do: the newest version that a table has is durable, whatever the number says. */
+    /* First the view, then the number, as for a snapshot, where the order matters. Here either
+     * would do: the newest version that a table has is durable, whatever the number says. */
     const struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
     uint64_t seq = atomic_load_explicit(&store->visible_seq, memory_order_acquire);
     view_find_in_memtables(view, key, seq, ret_hit);

@@ -117,8 +117,9 @@ static void others_stop(struct others *others, const char *when)
     }
     qsort(all, n, sizeof all[0], by_size);
     assert_true(n > 0);
+    size_t median = n / 2, p99 = n * 99 / 100;
     printf("%s: %zu requests of others, median %.2f ms, p99 %.2f ms\n", when, n,
-           all[n / 2] / 1000.0, all[n * 99 / 100] / 1000.0);
+           all[median] / 1000.0, all[p99] / 1000.0);
     assert_int_equal(failed, 0);
     free(all);
     free(others);
