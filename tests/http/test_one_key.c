@@ -361,6 +361,23 @@ static void what_is_not_built_yet_is_refused_not_ignored(void **state)
     expect_status(client, 201, "PUT", "/kv/state?ID=4711", NULL, "x");
 }
 
+/* As RFC 9110 allows where ranges aren't known. */
+static void a_range_is_answered_with_the_whole(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char *const fields[] = {"Range: bytes=0-1", "Range: bytes=0-0,2-3", "Range: x",
+                                         "If-Range: \"x\""};
+    struct reply reply = client_put(client, "/kv/range", "value");
+    reply_free(&reply);
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        reply = client_send(client, "GET", "/kv/range", FIELDS(fields[i], fields[0]), NULL, 0);
+        assert_status(&reply, 200);
+        assert_body(&reply, "value");
+        assert_no_field(&reply, "Accept-Ranges");
+        reply_free(&reply);
+    }
+}
+
 static void put_wants_a_length_or_chunks(void **state)
 {
     const struct fixture *fixture = *state;
@@ -476,6 +493,7 @@ int main(void)
         cmocka_unit_test(targets_that_are_no_key_are_400),
         cmocka_unit_test(a_key_has_at_most_1024_bytes_after_decoding),
         cmocka_unit_test(what_is_not_built_yet_is_refused_not_ignored),
+        cmocka_unit_test(a_range_is_answered_with_the_whole),
         cmocka_unit_test(put_wants_a_length_or_chunks),
         cmocka_unit_test(of_many_conditional_creators_exactly_one_wins),
         cmocka_unit_test(of_many_plain_puts_exactly_one_creates),

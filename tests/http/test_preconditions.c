@@ -196,6 +196,50 @@ static void dates_count_where_there_is_no_tag(void **state)
     expect(client, 204, "PUT", "/kv/cond/dates", "If-Unmodified-Since", "yesterday");
 }
 
+/* RFC 9110, 13.2.2: If-Match decides before If-None-Match does, and a tag before a date. */
+static void several_conditions_are_decided_in_order(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char old[] = "Sat, 01 Jan 2000 00:00:00 GMT";
+    static const char late[] = "Fri, 01 Jan 2100 00:00:00 GMT";
+    char tag[64], match[80], match_other[80], none[80], none_other[80], since[80], unsince[80];
+    put(client, "/kv/cond/order", tag);
+    (void)snprintf(match, sizeof match, "If-Match: %s", tag);
+    (void)snprintf(match_other, sizeof match_other, "If-Match: %s", OTHER_TAG);
+    (void)snprintf(none, sizeof none, "If-None-Match: %s", tag);
+    (void)snprintf(none_other, sizeof none_other, "If-None-Match: %s", OTHER_TAG);
+    (void)snprintf(since, sizeof since, "If-Modified-Since: %s", late);
+    (void)snprintf(unsince, sizeof unsince, "If-Unmodified-Since: %s", old);
+    const struct {
+        unsigned status;
+        const char *first, *second;
+    } cases[] = {
+        {412, match_other, none},    {304, match, none},       {200, match, none_other},
+        {304, none, since},          {200, none_other, since}, {412, unsince, none},
+        {412, match_other, unsince}, {200, match, unsince},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        static const char *const methods[] = {"GET", "HEAD"};
+        for (size_t j = 0; j < 2; j++) {
+            struct reply reply = client_send(client, methods[j], "/kv/cond/order",
+                                             FIELDS(cases[i].first, cases[i].second), NULL, 0);
+            if (reply.status != cases[i].status) {
+                print_error("%s\n%s\n", cases[i].first, cases[i].second);
+            }
+            assert_status(&reply, cases[i].status);
+            reply_free(&reply);
+        }
+    }
+}
+
+static void a_condition_on_a_missing_key_stops_a_delete(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    expect(client, 412, "DELETE", "/kv/cond/missing", "If-Match", "*");
+    expect(client, 404, "DELETE", "/kv/cond/missing?missing=error", "If-Match", "*");
+    expect(client, 204, "DELETE", "/kv/cond/missing", "If-None-Match", "*");
+}
+
 static void tags_win_over_dates(void **state)
 {
     struct client *client = ((struct fixture *)*state)->client;
@@ -310,6 +354,8 @@ int main(void)
         cmocka_unit_test(malformed_lists_of_tags_are_400),
         cmocka_unit_test(several_fields_are_one_list),
         cmocka_unit_test(dates_count_where_there_is_no_tag),
+        cmocka_unit_test(several_conditions_are_decided_in_order),
+        cmocka_unit_test(a_condition_on_a_missing_key_stops_a_delete),
         cmocka_unit_test(tags_win_over_dates),
         cmocka_unit_test(an_unmodified_value_is_304_by_date),
         cmocka_unit_test(two_versions_of_one_second_are_told_apart_by_date),

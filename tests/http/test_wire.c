@@ -99,6 +99,35 @@ static void fields_that_are_folded_or_misnamed_are_refused(void **state)
     }
 }
 
+/* Each field that matters: folded, with more behind its name, with a blank before the colon. */
+static void fields_that_matter_are_read_in_one_way_only(void **state)
+{
+    static const char *const names[] = {
+        "Content-Length",
+        "Transfer-Encoding",
+        "Host",
+        "Expect",
+        "Range",
+        "If-Match",
+        "If-None-Match",
+        "If-Modified-Since",
+        "If-Unmodified-Since",
+        "If-Range",
+        "Authorization",
+        "Varve-TTL",
+        "X-TTL",
+    };
+    static const char *const rests[] = {":\r\n 1", "*: 1", "x: 1", " : 1"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        for (size_t j = 0; j < COUNT_OF(rests); j++) {
+            char request[256];
+            int size =
+                snprintf(request, sizeof request, GET HOST "%s%s\r\n\r\n", names[i], rests[j]);
+            expect_refused(*state, request, (size_t)size);
+        }
+    }
+}
+
 static void host_must_be_there_once(void **state)
 {
     static const char *const requests[] = {
@@ -365,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_with_an_unclear_end_are_refused),
         cmocka_unit_test(fields_that_are_folded_or_misnamed_are_refused),
+        cmocka_unit_test(fields_that_matter_are_read_in_one_way_only),
         cmocka_unit_test(host_must_be_there_once),
         cmocka_unit_test(targets_that_are_none_are_refused),
         cmocka_unit_test(raw_bytes_in_the_target_are_refused),
