@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <sched.h>
+#include <string.h>
 
 #include "store/store.h"
 
@@ -222,6 +223,32 @@ static uint64_t core_count(void)
     return n > 0 ? (uint64_t)n : 1;
 }
 
+/* A Host header is compared without its port: with one, or with a blank, none would ever match. */
+static bool is_host_name(const char *name)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+    size_t size = strlen(name);
+
+    if (size > 2 && name[0] == '[' && name[size - 1] == ']') {
+        return strspn(name + 1, "0123456789abcdefABCDEF:.") == size - 2;
+    }
+    return size > 0 && strspn(name, letters) == size;
+}
+
+static bool host_names_are_names(const struct config *config, struct err_detail *why)
+{
+    for (size_t i = 0; i < config->host_names.count; i++) {
+        if (!is_host_name(config->host_names.items[i])) {
+            err_detail_set(
+                why, "--host-name takes a name without a port, such as store.example; not \"%s\"",
+                config->host_names.items[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool complete(void *target, struct err_detail *why)
 {
     struct config *config = target;
@@ -235,6 +262,9 @@ static bool complete(void *target, struct err_detail *why)
                        "--listen %s can be reached from other machines, by anyone; add --no-auth "
                        "if that is what you want",
                        address);
+        return false;
+    }
+    if (!host_names_are_names(config, why)) {
         return false;
     }
     if (config->max_value_bytes + WRITE_OVERHEAD_BYTES > config->max_inflight_bytes) {

@@ -54,6 +54,21 @@ static void defaults_are_those_of_the_documents(void **state)
     assert_int_equal(config.log_format, LOG_AS_TEXT);
 }
 
+static void a_host_name_is_one_that_can_match(void **state)
+{
+    static const char *const good[] = {"store.example", "a_b-c", "10.0.0.1", "[fd00::1]"};
+    static const char *const bad[] = {"store.example:7070", "a b", "http://a", "[::1", "[]"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_int_equal(PARSE("--host-name", good[i]), OPTIONS_OK);
+        options_release(&config_options, &config);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(PARSE("--host-name", bad[i]), OPTIONS_BAD);
+        assert_non_null(strstr(why.text, bad[i]));
+    }
+}
+
 static void choices_and_enums_are_in_the_same_order(void **state)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -136,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_documents),
+        cmocka_unit_test(a_host_name_is_one_that_can_match),
         cmocka_unit_test(choices_and_enums_are_in_the_same_order),
         cmocka_unit_test(an_address_that_others_reach_needs_no_auth),
         cmocka_unit_test(a_value_must_fit_into_what_may_be_in_flight),
