@@ -365,6 +365,8 @@ void sim_settle(struct sim *sim)
         more = engine_flush_step(sim->store) || more;
         more = engine_compaction_step(sim->store) || more;
         more = engine_reclaim_step(sim->store) || more;
+        /* What would wake the flush thread. */
+        more = atomic_load(&sim->store->requests_changed) || more;
         if (!more && sim->requests == 0 && !sim_writes_are_pending(sim)) {
             break;
         }
