@@ -79,7 +79,7 @@ enum err store_write_put(struct store_write *write, const struct store_put *put,
     if (put->value_bytes > write->store->options.max_value_bytes || write->deletes_only) {
         return ERR_TOO_LARGE;
     }
-    struct record_meta meta = {.modified_ms = engine_wall_ms(), /* for now: the commit sets it */
+    struct record_meta meta = {.modified_ms = engine_wall_ms(), /* until the commit sets it */
                                .content_type = put->content_type,
                                .content_encoding = put->content_encoding,
                                .cache_control = put->cache_control};
