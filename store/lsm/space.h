@@ -4,8 +4,9 @@
  * The ballast is a file without content. While it is whole there is room for the table that the
  * records in memory become, and for one more log segment: so what is in memory can always be
  * written, deletes on a full disk can get where they free space, and a store that is killed there
- * opens again. Puts are refused from the first failure for want of space on, until the ballast is
- * whole and everything that was to be written is.
+ * opens again, unless it is killed while it uses the ballast. Puts are refused from the first
+ * failure for want of space on, until the ballast is whole and everything that was to be written
+ * is.
  *
  *   who needs space            gets
  *   a flush                    the ballast
