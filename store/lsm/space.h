@@ -8,11 +8,9 @@
  * failure for want of space on, until the ballast is whole and everything that was to be written
  * is.
  *
- *   who needs space            gets
- *   a flush                    the ballast
- *   deletes that wait          the ballast but for the table of what is in memory: for a segment,
- * so that the memtable can be sealed and flushed a compaction               the same, for as long
- * as it runs
+ * A flush gets the ballast. Deletes that wait get all of it but what the table of what is in memory
+ * needs: for a segment, so that the memtable can be sealed and flushed. A compaction gets the same,
+ * for as long as it runs.
  *
  * Threads:   the flush thread, but where another is named; before start any.
  * Ownership: nothing.
