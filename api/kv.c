@@ -195,8 +195,11 @@ static bool commit_failed(struct request *request)
     }
     if (request->before.exists) {
         note_version(request, request->before.version);
+        request_fail(request, PROBLEM_PRECONDITION_FAILED);
+    } else {
+        request_fail_because(request, PROBLEM_PRECONDITION_FAILED,
+                             "The key isn't there; nothing was changed.");
     }
-    request_fail(request, PROBLEM_PRECONDITION_FAILED);
     return true;
 }
 

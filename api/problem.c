@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define KIND(code, identifier, status, retry_after_s, title, detail) \
@@ -53,6 +54,22 @@ static int set_text(json_t *object, const char *name, const char *text)
     return text == NULL ? 0 : json_object_set_new_nocheck(object, name, json_string(text));
 }
 
+/* A prompt that follows on a terminal begins a line of its own. */
+static char *end_line(char *text, size_t *ret_len)
+{
+    size_t len = strlen(text);
+    char *line = realloc(text, len + 2);
+
+    if (line == NULL) {
+        free(text);
+        return NULL;
+    }
+    line[len] = '\n';
+    line[len + 1] = '\0';
+    *ret_len = len + 1;
+    return line;
+}
+
 char *problem_body(enum problem problem, const struct problem_occurrence *occurrence,
                    size_t *ret_len)
 {
@@ -77,8 +94,5 @@ char *problem_body(enum problem problem, const struct problem_occurrence *occurr
         text = json_dumps(object, JSON_COMPACT);
     }
     json_decref(object);
-    if (text != NULL) {
-        *ret_len = strlen(text);
-    }
-    return text;
+    return text == NULL ? NULL : end_line(text, ret_len);
 }

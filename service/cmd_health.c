@@ -49,13 +49,14 @@ static const struct option_table options = {
 static char *probe_url(const char *url)
 {
     const char *after_scheme = strstr(url, "://");
-    const char *path = strchr(after_scheme != NULL ? after_scheme + 3 : url, '/');
+    const char *host = after_scheme != NULL ? after_scheme + 3 : url;
+    const char *rest = host + strcspn(host, "/?#");
     char *result;
-    if (path != NULL && path[1] != '\0') {
+    if (rest[0] == '/' && rest[1] != '\0' && rest[1] != '?' && rest[1] != '#') {
         return strdup(url);
     }
-    size_t length = path != NULL ? (size_t)(path - url) : strlen(url);
-    return asprintf(&result, "%.*s/readyz", (int)length, url) < 0 ? NULL : result;
+    const char *query = rest[0] == '/' ? rest + 1 : rest;
+    return asprintf(&result, "%.*s/readyz%s", (int)(rest - url), url, query) < 0 ? NULL : result;
 }
 
 /* Asks once; false with the reason. */

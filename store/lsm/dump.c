@@ -166,15 +166,15 @@ static enum err dump_named(struct vfs_dir *dir, const char *name,
 {
     enum file_kind kind = FILE_MANIFEST;
     uint64_t number = 0;
-    if (strcmp(name, FILES_MANIFEST) != 0 && !files_parse_name(name, &kind, &number)) {
-        err_detail_set(detail, "%s is not named like a segment, table or manifest of varve", name);
-        return ERR_INVALID;
-    }
     struct file_header header;
     uint64_t size_bytes;
     enum err err = read_header(dir, name, &header, &size_bytes, detail);
     if (err != ERR_OK) {
         return err;
+    }
+    if (strcmp(name, FILES_MANIFEST) != 0 && !files_parse_name(name, &kind, &number)) {
+        err_detail_set(detail, "%s is not named like a segment, table or manifest of varve", name);
+        return ERR_INVALID;
     }
     switch (kind) {
     case FILE_SEGMENT:

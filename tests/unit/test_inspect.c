@@ -361,11 +361,17 @@ static void dump_refuses_other_files(void **state)
     static const struct {
         const char *name, *line;
     } files[] = {
-        {"missing", "varve dump: missing is not named like a segment, table or manifest"},
+        {"other", "varve dump: other is not named like a segment, table or manifest"},
+        {"missing", "varve dump: cannot open missing: No such file"},
         {"00000000000000ff.log", "varve dump: cannot open 00000000000000ff.log: No such file"},
         {"none/MANIFEST", "varve dump: cannot open directory "},
     };
     (void)state;
+    char path[2 * TEMP_DIR_BYTES];
+    (void)snprintf(path, sizeof path, "%s/other", dir);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         assert_int_equal(run("dump", files[i].name), STATUS_FAILED);
         must_contain(files[i].line);

@@ -56,6 +56,7 @@ static json_t *body(enum problem problem, const struct problem_occurrence *occur
 
     assert_non_null(text);
     assert_int_equal(strlen(text), len);
+    assert_int_equal(text[len - 1], '\n');
     object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
     free(text);
