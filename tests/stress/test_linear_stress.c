@@ -445,7 +445,7 @@ static void batches_and_scans_happen_at_one_moment(void **state)
            "without answer, %zu of them seen\n",
            wanted, crashes, worth.ops, worth.reads, worth.together, worth.overlaps, worth.held,
            worth.refused, worth.maybe, worth.maybe_seen);
-    assert_true(worth.overlaps > worth.ops && worth.together > wanted);
+    assert_true(worth.overlaps > worth.ops / 4 && worth.together > wanted);
     assert_true(worth.reads > wanted && worth.held > wanted && worth.refused > wanted);
     assert_true(worth.maybe > 0 || wanted < 10);
 }
