@@ -68,10 +68,8 @@ static int run(int argc, char *const argv[])
         return STATUS_OK;
     }
     about_command = command_find(operands.items[0]);
-    if (!about_command) {
-        fputs("varve help: there is no such command; `varve help` lists them\n", stderr);
-        return STATUS_USAGE;
-    }
+    if (!about_command)
+        return command_refuse_unknown(operands.items[0]);
     options_help(about_command->options, stdout);
     return STATUS_OK;
 }

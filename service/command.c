@@ -45,7 +45,7 @@ bool command_parse(const struct command *command, int argc, char *const argv[], 
     return false;
 }
 
-static int refuse_unknown(const char *name)
+int command_refuse_unknown(const char *name)
 {
     const char *names[COMMAND_COUNT];
     const char *near;
@@ -85,7 +85,7 @@ int command_dispatch(int argc, char *const argv[])
     }
     command = choose(argv[1]);
     if (!command)
-        return refuse_unknown(argv[1]);
+        return command_refuse_unknown(argv[1]);
     status = command->run(argc - 2, argv + 2);
     /* what was printed may still be in the buffer, and the disk full */
     if ((fflush(stdout) != 0 || ferror(stdout)) && status == STATUS_OK) {

@@ -43,6 +43,10 @@ extern const struct command *const commands[];
 /* The command of that name, NULL if there is none. */
 const struct command *command_find(const char *name);
 
+/* Says that there is no command of that name, and which one may have been meant. Returns the exit
+ * status. */
+int command_refuse_unknown(const char *name);
+
 /* Parses a command's arguments and the environment into `target`, a zeroed struct. Where it
  * returns false the command is over: --help was printed, or the line that says what is wrong,
  * and *ret_status is the exit status. Otherwise release with options_release(). */

@@ -64,6 +64,8 @@ static void an_unknown_command_is_answered_with_the_nearest(void **state)
     (void)state;
     assert_int_equal(run("vresion", output), STATUS_USAGE);
     assert_string_equal(output, "varve: unknown command \"vresion\"; did you mean version?\n");
+    assert_int_equal(run("help vresion", output), STATUS_USAGE);
+    assert_string_equal(output, "varve: unknown command \"vresion\"; did you mean version?\n");
 }
 
 static void help_lists_every_command_and_describes_each(void **state)
