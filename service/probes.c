@@ -100,7 +100,7 @@ static struct api_page readyz(const struct probes *probes, const struct api_prob
     }
     if (atomic_load(&probes->draining)) {
         page.status = 503;
-        page.retry_after_s = 0;
+        page.retry_after_s = problem_kind(PROBLEM_DRAINING)->retry_after_s;
         page_add(&page, "stopping: yes\n");
     } else if (query->verbose) {
         page_add(&page, "stopping: no\n");

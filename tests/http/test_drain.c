@@ -272,6 +272,7 @@ static void during_the_delay_it_serves_and_says_not_ready(void **state)
     assert_status(&reply, 503);
     assert_body(&reply, "stopping: yes\n");
     assert_field(&reply, "Connection", "close");
+    assert_field(&reply, "Retry-After", "5");
     reply_free(&reply);
     expect_status(client, 200, "GET", "/livez", NULL, NULL);
     expect_status(client, 200, "GET", "/startupz", NULL, NULL);
