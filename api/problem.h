@@ -29,7 +29,7 @@
       "Name a key after /kv/, or list keys with /kv?prefix=.")                                    \
     X(PROBLEM_MALFORMED_KEY, "malformed-key", 400, 0, "Malformed key",                            \
       "Write each special byte of the key as % and two hexadecimal digits.")                      \
-    X(PROBLEM_UNKNOWN_PARAMETER, "unknown-parameter", 400, 0, "Unknown parameter",                \
+    X(PROBLEM_UNKNOWN_PARAMETER, "unknown-parameter", 400, 0, "Unsupported parameter or field",   \
       "Leave out what this route does not know; nothing is ignored silently.")                    \
     X(PROBLEM_MALFORMED_PARAMETER, "malformed-parameter", 400, 0, "Malformed parameter",          \
       "Send each query parameter once, with a value that the route accepts.")                     \

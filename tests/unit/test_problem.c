@@ -48,6 +48,14 @@ static void retry_after_only_where_a_second_try_is_safe_and_useful(void **state)
     assert_int_equal(problem_kind(PROBLEM_OUTCOME_UNKNOWN)->retry_after_s, 0);
 }
 
+/* Regression: a refused TTL field was an "Unknown parameter". */
+static void a_title_fits_query_parameters_and_header_fields(void **state)
+{
+    (void)state;
+    assert_string_equal(problem_kind(PROBLEM_UNKNOWN_PARAMETER)->title,
+                        "Unsupported parameter or field");
+}
+
 static json_t *body(enum problem problem, const struct problem_occurrence *occurrence)
 {
     size_t len = 0;
@@ -118,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_complete_and_has_its_own_type),
         cmocka_unit_test(retry_after_only_where_a_second_try_is_safe_and_useful),
+        cmocka_unit_test(a_title_fits_query_parameters_and_header_fields),
         cmocka_unit_test(a_body_has_the_members_that_are_known),
         cmocka_unit_test(every_error_of_the_store_has_an_answer),
     };
