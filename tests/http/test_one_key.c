@@ -118,32 +118,120 @@ static void content_type_encoding_and_cache_control_are_kept(void **state)
     reply_free(&got);
 }
 
-static void what_curl_sends_unasked_is_no_content_type(void **state)
+/* PUT with these fields, as they are. */
+static struct reply put_raw(const struct fixture *fixture, const char *path, const char *fields)
 {
-    struct client *client = ((struct fixture *)*state)->client;
-    expect_status(client, 201, "PUT", "/kv/headers/form",
-                  FIELDS("Content-Type: application/x-www-form-urlencoded"), "a=b");
-    struct reply got = client_get(client, "/kv/headers/form");
-    assert_field(&got, "Content-Type", "application/octet-stream");
-    assert_body(&got, "a=b");
-    reply_free(&got);
+    char text[1000];
+    (void)snprintf(text, sizeof text,
+                   "PUT %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n%s\r\n\r\na=b", path,
+                   fields);
+    return raw_exchange(fixture->server, text);
+}
+
+static void what_is_kept_of_a_content_type(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char absent[] = "application/octet-stream";
+    static const struct {
+        const char *sent, *kept;
+    } cases[] = {
+        {"", absent},
+        {" ", absent},
+        /* what curl -d sends unasked */
+        {"application/x-www-form-urlencoded", absent},
+        {"Application/X-WWW-Form-URLEncoded", absent},
+        {"application/x-www-form-urlencoded; charset=UTF-8", absent},
+        {"application/x-www-form-urlencoded ;charset=utf-8", absent},
+        {"application/x-www-form-urlencoded-not", "application/x-www-form-urlencoded-not"},
+        {"x/y; z=application/x-www-form-urlencoded", "x/y; z=application/x-www-form-urlencoded"},
+        {"multipart/form-data; boundary=----x1", "multipart/form-data; boundary=----x1"},
+        {" \ttext/plain;\tcharset=\"~ !\"\t ", "text/plain;\tcharset=\"~ !\""},
+        {"no type at all", "no type at all"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char field[200];
+        (void)snprintf(field, sizeof field, "Content-Type:%s", cases[i].sent);
+        struct reply reply = put_raw(fixture, "/kv/headers/type", field);
+        assert_status(&reply, i == 0 ? 201 : 204);
+        reply_free(&reply);
+        reply = client_get(fixture->client, "/kv/headers/type");
+        assert_field(&reply, "Content-Type", cases[i].kept);
+        assert_body(&reply, "a=b");
+        reply_free(&reply);
+    }
+}
+
+static const char *const stored_fields[] = {"Content-Type", "Content-Encoding", "Cache-Control"};
+
+/* 400, the field at fault named, and nothing stored. */
+static void expect_field_refused(const struct fixture *fixture, const char *name,
+                                 const char *fields)
+{
+    char wanted[64];
+    (void)snprintf(wanted, sizeof wanted, "\"parameter\":\"%s\"", name);
+    struct reply reply = put_raw(fixture, "/kv/headers/refused", fields);
+    if (reply.status != 400) {
+        print_error("%s\n", fields);
+    }
+    assert_problem(&reply, 400, "/problems/malformed-header");
+    assert_non_null(strstr(reply.body, wanted));
+    reply_free(&reply);
+    expect_status(fixture->client, 404, "GET", "/kv/headers/refused", NULL, NULL);
+}
+
+static void stored_headers_have_at_most_256_bytes(void **state)
+{
+    const struct fixture *fixture = *state;
+    char letters[258] = "";
+    memset(letters, 'a', 257);
+    for (size_t i = 0; i < COUNT_OF(stored_fields); i++) {
+        char field[400];
+        (void)snprintf(field, sizeof field, "%s: %.256s", stored_fields[i], letters);
+        struct reply reply = put_raw(fixture, "/kv/headers/long", field);
+        assert_status(&reply, i == 0 ? 201 : 204);
+        reply_free(&reply);
+        reply = client_get(fixture->client, "/kv/headers/long");
+        assert_field(&reply, stored_fields[i], letters + 1);
+        reply_free(&reply);
+        (void)snprintf(field, sizeof field, "%s: %s", stored_fields[i], letters);
+        expect_field_refused(fixture, stored_fields[i], field);
+    }
 }
 
 static void headers_that_can_not_be_stored_are_refused(void **state)
 {
-    struct client *client = ((struct fixture *)*state)->client;
-    char field[400] = "Content-Type: ";
-    memset(field + 14, 'a', 256);
-    expect_status(client, 201, "PUT", "/kv/headers/long", FIELDS(field), "x");
-    memset(field + 14, 'a', 257);
-    struct reply refused = client_send(client, "PUT", "/kv/headers/longer", FIELDS(field), "x", 1);
-    assert_problem(&refused, 400, "/problems/malformed-header");
-    reply_free(&refused);
-    refused = client_send(client, "PUT", "/kv/headers/longer", FIELDS("Cache-Control: caf\xc3\xa9"),
-                          "x", 1);
-    assert_problem(&refused, 400, "/problems/malformed-header");
-    reply_free(&refused);
-    expect_status(client, 404, "GET", "/kv/headers/longer", NULL, NULL);
+    const struct fixture *fixture = *state;
+    static const char *const bad[] = {"caf\xc3\xa9", "\x80", "\xff", "a\x7f",
+                                      "a\x01z",      "\x1f", "a\vb"};
+    for (size_t i = 0; i < COUNT_OF(stored_fields); i++) {
+        const char *name = stored_fields[i];
+        char fields[400];
+        for (size_t j = 0; j < COUNT_OF(bad); j++) {
+            (void)snprintf(fields, sizeof fields, "%s: %s", name, bad[j]);
+            expect_field_refused(fixture, name, fields);
+        }
+        static const char *const twice[][2] = {{"a", "a"}, {"a", ""}, {"", "a"}};
+        for (size_t j = 0; j < COUNT_OF(twice); j++) {
+            (void)snprintf(fields, sizeof fields, "%s: %s\r\n%s: %s", name, twice[j][0], name,
+                           twice[j][1]);
+            expect_field_refused(fixture, name, fields);
+        }
+    }
+}
+
+static void empty_headers_are_as_good_as_none(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reply reply = put_raw(fixture, "/kv/headers/empty",
+                                 "Content-Type:\r\nContent-Encoding: \r\nCache-Control:\t");
+    assert_status(&reply, 201);
+    reply_free(&reply);
+    reply = client_get(fixture->client, "/kv/headers/empty");
+    assert_status(&reply, 200);
+    assert_field(&reply, "Content-Type", "application/octet-stream");
+    assert_field(&reply, "Cache-Control", "no-cache");
+    assert_no_field(&reply, "Content-Encoding");
+    reply_free(&reply);
 }
 
 static void head_answers_as_get_without_the_body(void **state)
@@ -219,6 +307,34 @@ static void delete_of_a_missing_key_can_be_an_error(void **state)
     reply_free(&missing);
     expect_status(client, 201, "PUT", "/kv/delete/there", NULL, "x");
     expect_status(client, 204, "DELETE", "/kv/delete/there?missing=error", NULL, NULL);
+}
+
+static void missing_has_one_value_and_one_method(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char *const malformed[] = {
+        "?missing",       "?missing=",         "?missing=ok",
+        "?missing=Error", "?missing=error%20", "?missing=error&missing=error"};
+    expect_status(client, 201, "PUT", "/kv/delete/kept", NULL, "x");
+    for (size_t i = 0; i < COUNT_OF(malformed); i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "/kv/delete/kept%s", malformed[i]);
+        struct reply reply = client_delete(client, path);
+        if (reply.status != 400) {
+            print_error("%s\n", path);
+        }
+        assert_problem(&reply, 400, "/problems/malformed-parameter");
+        reply_free(&reply);
+    }
+    struct reply reply = client_get(client, "/kv/delete/kept?missing=error");
+    assert_problem(&reply, 400, "/problems/unknown-parameter");
+    reply_free(&reply);
+    reply = client_put(client, "/kv/delete/kept?missing=error", "y");
+    assert_problem(&reply, 400, "/problems/unknown-parameter");
+    reply_free(&reply);
+    reply = client_get(client, "/kv/delete/kept");
+    assert_body(&reply, "x");
+    reply_free(&reply);
 }
 
 static void a_missing_key_differs_from_no_such_route(void **state)
@@ -328,19 +444,49 @@ static void targets_that_are_no_key_are_400(void **state)
     }
 }
 
+/* Both targets of a key of `n` zero bytes; so many bits are `n` * 8 / 6 letters of base64url. */
+static void targets_of_zeros(size_t n, char plain[4000], char base64url[4000])
+{
+    (void)strcpy(plain, "/kv/");
+    for (size_t i = 0; i < n; i++) {
+        memcpy(plain + 4 + 3 * i, "%00", 4);
+    }
+    (void)strcpy(base64url, "/kv64/");
+    memset(base64url + 6, 'A', (n * 8 + 5) / 6);
+    base64url[6 + (n * 8 + 5) / 6] = '\0';
+}
+
 static void a_key_has_at_most_1024_bytes_after_decoding(void **state)
 {
     struct client *client = ((struct fixture *)*state)->client;
-    char target[4 + 3 * 1025 + 1] = "/kv/";
-    for (size_t i = 0; i < 1024; i++) {
-        memcpy(target + 4 + 3 * i, "%e9", 4);
+    static const char *const methods[] = {"GET", "HEAD", "PUT", "DELETE"};
+    char targets[2][4000];
+    targets_of_zeros(1024, targets[0], targets[1]);
+    for (size_t i = 0; i < 2; i++) {
+        const char *one = targets[i], *other = targets[1 - i];
+        expect_status(client, 201, "PUT", one, NULL, "x");
+        expect_status(client, 200, "GET", other, NULL, NULL);
+        expect_status(client, 200, "HEAD", other, NULL, NULL);
+        struct reply gone = client_delete(client, other);
+        assert_status(&gone, 204);
+        assert_field(&gone, "Varve-Deleted", "1");
+        reply_free(&gone);
+        expect_status(client, 404, "GET", one, NULL, NULL);
     }
-    expect_status(client, 201, "PUT", target, NULL, "x");
-    expect_status(client, 200, "GET", target, NULL, NULL);
-    memcpy(target + 4 + 3 * 1024, "%e9", 4);
-    struct reply reply = client_send(client, "PUT", target, NULL, "x", 1);
-    assert_problem(&reply, 414, "/problems/key-too-long");
-    reply_free(&reply);
+    for (size_t n = 1025; n <= 1027; n++) { /* the lengths of base64url's three endings */
+        targets_of_zeros(n, targets[0], targets[1]);
+        for (size_t i = 0; i < 2 * COUNT_OF(methods); i++) {
+            const char *method = methods[i / 2];
+            const char *body = method[0] == 'P' ? "x" : NULL;
+            struct reply reply = client_send(client, method, targets[i % 2], NULL, body, 1);
+            assert_status(&reply, 414);
+            if (method[0] != 'H') {
+                assert_problem(&reply, 414, "/problems/key-too-long");
+                assert_non_null(strstr(reply.body, "\"limit\":1024,"));
+            }
+            reply_free(&reply);
+        }
+    }
 }
 
 static void what_is_not_built_yet_is_refused_not_ignored(void **state)
@@ -355,6 +501,15 @@ static void what_is_not_built_yet_is_refused_not_ignored(void **state)
     static const char *const fields[] = {"Varve-TTL: 5", "X-TTL: 5", "Content-Range: bytes 0-0/1"};
     for (size_t i = 0; i < COUNT_OF(fields); i++) {
         expect_status(client, 400, "PUT", "/kv/refused", FIELDS(fields[i]), "x");
+    }
+    static const char *const methods[] = {"GET", "PUT", "DELETE"};
+    for (size_t i = 0; i < 2 * COUNT_OF(methods); i++) {
+        const char *body = methods[i / 2][0] == 'P' ? "x" : NULL;
+        reply = client_send(client, methods[i / 2], "/kv/refused", FIELDS(fields[i % 2]), body, 1);
+        assert_problem(&reply, 400, "/problems/unknown-parameter");
+        assert_non_null(strstr(reply.body, "\"title\":\"Unsupported parameter or field\""));
+        assert_non_null(strstr(reply.body, i % 2 == 0 ? "\"Varve-TTL\"" : "\"X-TTL\""));
+        reply_free(&reply);
     }
     expect_status(client, 404, "GET", "/kv/refused", NULL, NULL);
     /* But what Terraform sends goes through. */
@@ -480,12 +635,15 @@ int main(void)
         cmocka_unit_test(chunked_bodies_are_taken),
         cmocka_unit_test(values_go_out_with_the_headers_of_the_contract),
         cmocka_unit_test(content_type_encoding_and_cache_control_are_kept),
-        cmocka_unit_test(what_curl_sends_unasked_is_no_content_type),
+        cmocka_unit_test(what_is_kept_of_a_content_type),
+        cmocka_unit_test(stored_headers_have_at_most_256_bytes),
         cmocka_unit_test(headers_that_can_not_be_stored_are_refused),
+        cmocka_unit_test(empty_headers_are_as_good_as_none),
         cmocka_unit_test(head_answers_as_get_without_the_body),
         cmocka_unit_test(last_modified_comes_once_its_second_is_there),
         cmocka_unit_test(delete_says_whether_the_key_was_there),
         cmocka_unit_test(delete_of_a_missing_key_can_be_an_error),
+        cmocka_unit_test(missing_has_one_value_and_one_method),
         cmocka_unit_test(a_missing_key_differs_from_no_such_route),
         cmocka_unit_test(other_methods_are_405_and_options_names_them),
         cmocka_unit_test(targets_that_mean_the_same_key),
