@@ -153,6 +153,72 @@ static void malformed_lists_of_tags_are_400(void **state)
     expect(client, 200, "GET", "/kv/cond/bad", "If-Match", tag);
 }
 
+/* `*` says all that there is to say: beside anything else, it isn't clear what is meant. */
+static void a_star_beside_others_and_empty_lists_are_400(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char *const values[][2] = {
+        {": *", ": " OTHER_TAG},
+        {": " OTHER_TAG, ": *"},
+        {": *", ": *"},
+        {": *", ";"},
+        {";", ": *"},
+        {";", ";"},
+        {": ,", ": , ,"},
+        {";", ": " OTHER_TAG},
+        {": " OTHER_TAG, ";"},
+    };
+    static const char *const names[] = {"If-Match", "If-None-Match"};
+    static const char *const methods[] = {"GET", "PUT", "DELETE"};
+    char tag[64], lines[2][64];
+    put(client, "/kv/cond/star", tag);
+    for (size_t i = 0; i < COUNT_OF(values) * COUNT_OF(names); i++) {
+        for (size_t j = 0; j < 2; j++) {
+            (void)snprintf(lines[j], sizeof lines[j], "%s%s", names[i % 2], values[i / 2][j]);
+        }
+        for (size_t k = 0; k < COUNT_OF(methods); k++) {
+            const char *body = methods[k][0] == 'P' ? "x" : NULL;
+            struct reply reply = client_send(client, methods[k], "/kv/cond/star",
+                                             FIELDS(lines[0], lines[1]), body, 1);
+            if (reply.status != 400) {
+                print_error("%s, %s, %s\n", methods[k], lines[0], lines[1]);
+            }
+            assert_problem(&reply, 400, "/problems/malformed-precondition");
+            reply_free(&reply);
+        }
+    }
+    expect(client, 200, "GET", "/kv/cond/star", "If-Match", tag);
+}
+
+static void an_empty_list_is_not_as_good_as_none(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char *const fields[] = {"If-Match;", "If-None-Match;", "If-Match: ,",
+                                         "If-None-Match: , ,"};
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        struct reply reply =
+            client_send(client, "PUT", "/kv/cond/empty", FIELDS(fields[i]), "x", 1);
+        assert_problem(&reply, 400, "/problems/malformed-precondition");
+        reply_free(&reply);
+    }
+    expect_status(client, 404, "GET", "/kv/cond/empty", NULL, NULL);
+}
+
+static void head_that_fails_names_the_current_tag(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    char tag[64];
+    put(client, "/kv/cond/head", tag);
+    struct reply reply = ask(client, "HEAD", "/kv/cond/head", "If-Match", OTHER_TAG);
+    assert_status(&reply, 412);
+    assert_field(&reply, "ETag", tag);
+    assert_field(&reply, "Cache-Control", "no-store");
+    assert_int_equal(reply.size, 0);
+    reply_free(&reply);
+    expect(client, 404, "HEAD", "/kv/cond/head/none", "If-Match", "*");
+    expect(client, 400, "HEAD", "/kv/cond/head", "If-Match", "x");
+}
+
 static void several_fields_are_one_list(void **state)
 {
     const struct fixture *fixture = *state;
@@ -232,6 +298,78 @@ static void several_conditions_are_decided_in_order(void **state)
     }
 }
 
+/* One write with two conditions on a key that was just put. */
+static void expect_write(struct client *client, unsigned status, const char *method,
+                         const char *first, const char *second)
+{
+    char tag[64], lines[2][100];
+    const char *const given[] = {first, second};
+    const char *body = method[0] == 'P' ? "x" : NULL;
+    put(client, "/kv/cond/both", tag);
+    for (size_t i = 0; i < 2; i++) { /* a colon at the end is followed by the current tag */
+        size_t length = strlen(given[i]);
+        bool open = given[i][length - 1] == ':';
+        (void)snprintf(lines[i], sizeof lines[i], "%s%s%s", given[i], open ? " " : "",
+                       open ? tag : "");
+    }
+    struct reply reply =
+        client_send(client, method, "/kv/cond/both", FIELDS(lines[0], lines[1]), body, 1);
+    if (reply.status != status) {
+        print_error("%s, %s, %s\n", method, lines[0], lines[1]);
+    }
+    assert_status(&reply, status);
+    if (status == 412) {
+        assert_problem(&reply, 412, "/problems/precondition-failed");
+        assert_field(&reply, "ETag", tag);
+        expect(client, 200, "GET", "/kv/cond/both", "If-Match", tag);
+    }
+    reply_free(&reply);
+}
+
+static void several_conditions_of_a_write_are_decided_in_order(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char match[] = "If-Match:", none[] = "If-None-Match:";
+    static const char match_other[] = "If-Match: " OTHER_TAG;
+    static const char none_other[] = "If-None-Match: " OTHER_TAG;
+    static const char since_late[] = "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT";
+    static const char unsince_late[] = "If-Unmodified-Since: Fri, 01 Jan 2100 00:00:00 GMT";
+    static const char unsince_old[] = "If-Unmodified-Since: Sat, 01 Jan 2000 00:00:00 GMT";
+    static const struct {
+        unsigned status;
+        const char *first, *second;
+    } cases[] = {
+        {412, match_other, none_other},
+        {412, match_other, none},
+        {412, match, none},
+        {412, match, "If-None-Match: *"},
+        {204, match, none_other},
+        {204, "If-Match: *", none_other},
+        {412, unsince_old, none_other},
+        {412, unsince_late, none},
+        {204, unsince_late, none_other},
+        {204, match, unsince_old},
+        {412, match_other, unsince_late},
+        {204, none_other, since_late},
+        {412, none, since_late},
+        {204, match, since_late},
+        {412, unsince_old, since_late},
+        {204, unsince_late, since_late},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        expect_write(client, cases[i].status, "PUT", cases[i].first, cases[i].second);
+        expect_write(client, cases[i].status, "PUT", cases[i].second, cases[i].first);
+        expect_write(client, cases[i].status, "DELETE", cases[i].first, cases[i].second);
+    }
+    /* A key that isn't there has no tag that could match, and no date. */
+    expect_status(client, 204, "DELETE", "/kv/cond/both", NULL, NULL);
+    expect_status(client, 412, "PUT", "/kv/cond/both", FIELDS("If-Match: *", "If-None-Match: *"),
+                  "x");
+    expect_status(client, 201, "PUT", "/kv/cond/both",
+                  FIELDS("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT", "If-None-Match: *"),
+                  "x");
+}
+
 static void a_condition_on_a_missing_key_stops_a_delete(void **state)
 {
     struct client *client = ((struct fixture *)*state)->client;
@@ -251,7 +389,41 @@ static void tags_win_over_dates(void **state)
     expect_status(client, 412, "PUT", "/kv/cond/order", FIELDS(unmodified, match), "x");
 }
 
-static void an_unmodified_value_is_304_by_date(void **state)
+/* The other two forms of a date (RFC 9110, 5.6.7), of Last-Modified and of a second before it. */
+static void expect_old_forms_count(struct client *client, const char *path, const char *modified)
+{
+    static const char *const forms[] = {"%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"};
+    struct tm tm = {0};
+    assert_non_null(strptime(modified, "%a, %d %b %Y %H:%M:%S GMT", &tm));
+    time_t at = timegm(&tm), before = at - 1;
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        char now[64], earlier[64];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        (void)strftime(now, sizeof now, forms[i], gmtime_r(&at, &tm));
+        (void)strftime(earlier, sizeof earlier, forms[i], gmtime_r(&before, &tm));
+#pragma GCC diagnostic pop
+        expect(client, 304, "GET", path, "If-Modified-Since", now);
+        expect(client, 200, "GET", path, "If-Modified-Since", earlier);
+        expect(client, 200, "GET", path, "If-Unmodified-Since", now);
+        expect(client, 412, "PUT", path, "If-Unmodified-Since", earlier);
+    }
+}
+
+/* Two dates are none, even where they agree. */
+static void expect_two_lines_ignored(struct client *client, const char *path, const char *modified)
+{
+    static const char old[] = "If-Unmodified-Since: Sat, 01 Jan 2000 00:00:00 GMT";
+    char since[100];
+    (void)snprintf(since, sizeof since, "If-Modified-Since: %s", modified);
+    expect_status(client, 304, "GET", path, FIELDS(since), NULL);
+    expect_status(client, 200, "GET", path, FIELDS(since, since), NULL);
+    expect_status(client, 412, "GET", path, FIELDS(old), NULL);
+    expect_status(client, 200, "GET", path, FIELDS(old, old), NULL);
+    expect_status(client, 204, "PUT", path, FIELDS(old, old), "x");
+}
+
+static void dates_count_in_each_form_and_once(void **state)
 {
     struct client *client = ((struct fixture *)*state)->client;
     char tag[64], modified[64] = "";
@@ -265,6 +437,8 @@ static void an_unmodified_value_is_304_by_date(void **state)
     expect(client, 304, "GET", "/kv/cond/since", "If-Modified-Since", modified);
     expect(client, 304, "HEAD", "/kv/cond/since", "If-Modified-Since", modified);
     expect(client, 200, "GET", "/kv/cond/since", "If-Unmodified-Since", modified);
+    expect_old_forms_count(client, "/kv/cond/since", modified);
+    expect_two_lines_ignored(client, "/kv/cond/since", modified);
 }
 
 /* GET, and notes when that was, by the field Date. */
@@ -352,12 +526,16 @@ int main(void)
         cmocka_unit_test(create_only_if_absent),
         cmocka_unit_test(a_condition_that_failed_changed_nothing),
         cmocka_unit_test(malformed_lists_of_tags_are_400),
+        cmocka_unit_test(a_star_beside_others_and_empty_lists_are_400),
+        cmocka_unit_test(an_empty_list_is_not_as_good_as_none),
+        cmocka_unit_test(head_that_fails_names_the_current_tag),
         cmocka_unit_test(several_fields_are_one_list),
         cmocka_unit_test(dates_count_where_there_is_no_tag),
         cmocka_unit_test(several_conditions_are_decided_in_order),
+        cmocka_unit_test(several_conditions_of_a_write_are_decided_in_order),
         cmocka_unit_test(a_condition_on_a_missing_key_stops_a_delete),
         cmocka_unit_test(tags_win_over_dates),
-        cmocka_unit_test(an_unmodified_value_is_304_by_date),
+        cmocka_unit_test(dates_count_in_each_form_and_once),
         cmocka_unit_test(two_versions_of_one_second_are_told_apart_by_date),
         cmocka_unit_test(an_upload_that_takes_long_is_dated_by_its_end),
     };
