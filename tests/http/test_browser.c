@@ -88,7 +88,14 @@ static void other_origins_may_not_change_anything(void **state)
                                           "Origin: http://127.0.0.1",
                                           "Origin: http://localhost.evil.example",
                                           "Origin: file://",
-                                          "Origin: "};
+                                          "Origin: ",
+                                          "Origin:",
+                                          "Origin: http://localhost:7070\r\n"
+                                          "Origin: http://localhost:7070",
+                                          "Origin: http://localhost:7070\r\n"
+                                          "Origin: http://evil.example",
+                                          "Origin: http://evil.example\r\n"
+                                          "Origin: http://localhost:7070"};
     static const char *const methods[] = {"PUT", "DELETE", "POST"};
     for (size_t i = 0; i < COUNT_OF(origins); i++) {
         for (size_t j = 0; j < COUNT_OF(methods); j++) {

@@ -134,6 +134,12 @@ static void host_must_be_there_once(void **state)
         GET "\r\n",
         GET HOST HOST "\r\n",
         GET HOST "Host: 127.0.0.1\r\n\r\n",
+        "GET /kv/wire/refused HTTP/1.0\r\n" HOST HOST "\r\n",
+        "GET /kv/wire/refused HTTP/1.0\r\nConnection: keep-alive\r\n" HOST HOST "\r\n",
+        /* Also where the target names it. */
+        "GET http://localhost/kv/wire/refused HTTP/1.1\r\n\r\n",
+        "GET http://localhost/kv/wire/refused HTTP/1.1\r\n" HOST HOST "\r\n",
+        "GET http://localhost/kv/wire/refused HTTP/1.0\r\n" HOST HOST "\r\n",
     };
     for (size_t i = 0; i < COUNT_OF(requests); i++) {
         expect_refused(*state, requests[i], strlen(requests[i]));
@@ -265,6 +271,40 @@ static void absolute_form_targets_work(void **state)
     reply_free(&reply);
 }
 
+/* RFC 9112, 3.2.2: then Host doesn't count. It has to be there, though, but on HTTP/1.0. */
+static void the_authority_of_an_absolute_target_wins_over_host(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const struct {
+        unsigned status;
+        const char *authority, *version, *host;
+    } cases[] = {
+        {204, "localhost", "1.1", "Host: evil.example\r\n"},
+        {204, "127.0.0.1:7070", "1.1", "Host: evil.example\r\n"},
+        {204, "LOCALHOST:7070", "1.1", "Host:\r\n"},
+        {421, "evil.example", "1.1", HOST},
+        {421, "evil.example:7070", "1.1", "Host: evil.example\r\n"},
+        {421, "localhost.evil.example", "1.1", HOST},
+        {204, "localhost", "1.0", ""},
+        {204, "localhost", "1.0", "Host: evil.example\r\n"},
+        {421, "evil.example", "1.0", ""},
+        {421, "evil.example", "1.0", HOST},
+    };
+    expect_status(fixture->client, 201, "PUT", "/kv/wire/authority", NULL, "x");
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char request[300];
+        (void)snprintf(request, sizeof request,
+                       "PUT http://%s/kv/wire/authority HTTP/%s\r\n%sContent-Length: 1\r\n\r\nx",
+                       cases[i].authority, cases[i].version, cases[i].host);
+        struct reply reply = raw_exchange(fixture->server, request);
+        if (reply.status != cases[i].status) {
+            print_error("%s\n", request);
+        }
+        assert_status(&reply, cases[i].status);
+        reply_free(&reply);
+    }
+}
+
 static void options_of_the_whole_server(void **state)
 {
     const struct fixture *fixture = *state;
@@ -284,6 +324,89 @@ static void http_1_0_is_answered_and_closed(void **state)
     assert_body(&reply, "x");
     reply_free(&reply);
     close(fd);
+}
+
+static void http_1_0_keeps_the_connection_where_asked_to(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char text[] = "PUT /kv/wire/kept HTTP/1.0\r\n"
+                               "Connection: keep-alive\r\nContent-Length: 4\r\n\r\nkept"
+                               "GET /kv/wire/kept HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+                               "GET /kv/wire/kept HTTP/1.0\r\n\r\n";
+    int fd = raw_connect(fixture->server);
+    raw_send(fd, text);
+    struct reply put = raw_reply(fd);
+    struct reply kept = raw_reply(fd);
+    struct reply last = raw_last_reply(fd);
+    assert_status(&put, 201);
+    assert_status(&kept, 200);
+    assert_body(&kept, "kept");
+    assert_field(&kept, "Connection", "Keep-Alive");
+    assert_status(&last, 200);
+    assert_body(&last, "kept");
+    reply_free(&put);
+    reply_free(&kept);
+    reply_free(&last);
+    close(fd);
+}
+
+/* HTTP/1.0 knows no 100: who waits for it there would wait for ever, and who doesn't would take it
+ * for the answer. */
+static void http_1_0_is_not_told_to_go_on(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reply reply =
+        raw_exchange(fixture->server, "PUT /kv/wire/older HTTP/1.0\r\nExpect: 100-continue\r\n"
+                                      "Content-Length: 4\r\n\r\nbody");
+    assert_status(&reply, 201);
+    reply_free(&reply);
+}
+
+/* A body of GET or DELETE means nothing (RFC 9110, 9.3.1 and 9.3.5), but it has to be read. */
+static void bodies_that_mean_nothing_are_dropped(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char body[] = HOST "Content-Length: 69\r\n\r\n"
+                                    "PUT /kv/wire/hidden HTTP/1.1\r\n"
+                                    "Host: localhost\r\nContent-Length: 1\r\n\r\nx";
+    static const char *const methods[] = {"GET", "HEAD", "DELETE", "GET"};
+    static const unsigned statuses[] = {200, 200, 204, 404};
+    expect_status(fixture->client, 201, "PUT", "/kv/wire/bodies", NULL, "value");
+    int fd = raw_connect(fixture->server);
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        raw_send(fd, methods[i]);
+        raw_send(fd, " /kv/wire/bodies HTTP/1.1\r\n");
+        raw_send(fd, body);
+    }
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        struct reply reply = methods[i][0] == 'H' ? raw_reply_to_head(fd) : raw_reply(fd);
+        assert_status(&reply, statuses[i]);
+        reply_free(&reply);
+    }
+    close(fd);
+    expect_status(fixture->client, 404, "GET", "/kv/wire/hidden", NULL, NULL);
+}
+
+static void chunked_bodies_that_mean_nothing_close_the_connection(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char *const methods[] = {"GET", "DELETE"};
+    static const unsigned statuses[] = {200, 204};
+    expect_status(fixture->client, 201, "PUT", "/kv/wire/chunks", NULL, "value");
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        char text[300];
+        (void)snprintf(text, sizeof text,
+                       "%s /kv/wire/chunks HTTP/1.1\r\n" HOST
+                       "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+                       methods[i]);
+        int fd = raw_connect(fixture->server);
+        raw_send(fd, text);
+        struct reply reply = raw_last_reply(fd);
+        assert_status(&reply, statuses[i]);
+        assert_field(&reply, "Connection", "close");
+        reply_free(&reply);
+        close(fd);
+    }
 }
 
 static void what_is_no_http_is_closed(void **state)
@@ -404,8 +527,13 @@ int main(void)
         cmocka_unit_test(chunked_is_matched_without_regard_to_case),
         cmocka_unit_test(preconditions_in_trailers_do_not_count),
         cmocka_unit_test(absolute_form_targets_work),
+        cmocka_unit_test(the_authority_of_an_absolute_target_wins_over_host),
         cmocka_unit_test(options_of_the_whole_server),
         cmocka_unit_test(http_1_0_is_answered_and_closed),
+        cmocka_unit_test(http_1_0_keeps_the_connection_where_asked_to),
+        cmocka_unit_test(http_1_0_is_not_told_to_go_on),
+        cmocka_unit_test(bodies_that_mean_nothing_are_dropped),
+        cmocka_unit_test(chunked_bodies_that_mean_nothing_close_the_connection),
         cmocka_unit_test(what_is_no_http_is_closed),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
         cmocka_unit_test(a_request_may_come_byte_by_byte),
