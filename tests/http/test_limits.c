@@ -363,16 +363,58 @@ static void a_body_that_nobody_wants_is_read_and_the_connection_goes_on(void **s
     free(value);
 }
 
-static void who_asks_first_is_refused_before_the_body(void **state)
+/* Sends a header section that asks to go on, and no body. */
+static void expect_refused_at_once(const struct fixture *fixture, const char *section,
+                                   const char *framing, unsigned status, const char *type)
 {
-    const struct fixture *fixture = *state;
+    char text[2000];
+    (void)snprintf(text, sizeof text, "%s%s\r\nExpect: 100-continue\r\n\r\n", section, framing);
     int fd = raw_connect(fixture->server);
-    raw_send(fd, "PUT /kv/expect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n"
-                 "Expect: 100-continue\r\n\r\n");
+    raw_send(fd, text);
     struct reply reply = raw_last_reply(fd);
-    assert_problem(&reply, 413, "/problems/value-too-large");
+    if (reply.status != status) {
+        print_error("%s\n", text);
+    }
+    assert_problem(&reply, status, type);
+    assert_field(&reply, "Connection", "close");
     reply_free(&reply);
     close(fd);
+}
+
+static void who_asks_first_is_refused_before_the_body(void **state)
+{
+#define LOCAL " HTTP/1.1\r\nHost: localhost\r\n"
+    static const struct {
+        unsigned status;
+        const char *type, *section;
+    } cases[] = {
+        {400, "/problems/malformed-key", "PUT /kv/%zz" LOCAL},
+        {400, "/problems/empty-key", "PUT /kv/" LOCAL},
+        {400, "/problems/unknown-parameter", "PUT /kv/expect?colour=red" LOCAL},
+        {400, "/problems/unknown-parameter", "PUT /kv/expect" LOCAL "X-TTL: 5\r\n"},
+        {400, "/problems/malformed-precondition", "PUT /kv/expect" LOCAL "If-Match: x\r\n"},
+        {400, "/problems/malformed-header", "PUT /kv/expect" LOCAL "Cache-Control: \x7f\r\n"},
+        {400, "/problems/malformed-parameter", "DELETE /kv/expect?missing" LOCAL},
+        {400, "/problems/malformed-request", "PUT /kv/expect" LOCAL "Host: localhost\r\n"},
+        {403, "/problems/cross-site-request", "PUT /kv/expect" LOCAL "Origin: null\r\n"},
+        {404, "/problems/no-such-route", "PUT /expect" LOCAL},
+        {404, "/problems/no-such-route", "POST /batch" LOCAL},
+        {405, "/problems/method-not-allowed", "POST /kv/expect" LOCAL},
+        {405, "/problems/method-not-allowed", "PUT /livez" LOCAL},
+        {406, "/problems/not-acceptable", "GET /kv" LOCAL "Accept: application/x-ndjson\r\n"},
+        {421, "/problems/misdirected-request", "PUT /kv/expect HTTP/1.1\r\nHost: evil\r\n"},
+    };
+#undef LOCAL
+    static const char *const framings[] = {"Content-Length: 4", "Transfer-Encoding: chunked",
+                                           "Content-Length: 1001"};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        for (size_t j = 0; j < COUNT_OF(framings); j++) {
+            expect_refused_at_once(*state, cases[i].section, framings[j], cases[i].status,
+                                   cases[i].type);
+        }
+    }
+    expect_refused_at_once(*state, "PUT /kv/expect HTTP/1.1\r\nHost: localhost\r\n", framings[2],
+                           413, "/problems/value-too-large");
 }
 
 static void who_asks_first_and_may_is_told_to_go_on(void **state)
@@ -400,6 +442,50 @@ static void giant_bodies_are_refused_at_once(void **state)
              "PUT /kv/giant HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000000\r\n\r\n");
     struct reply reply = raw_last_reply(fd);
     assert_problem(&reply, 413, "/problems/value-too-large");
+    reply_free(&reply);
+    close(fd);
+}
+
+enum { DROP_MAX = 64 << 20, CHUNK = 1 << 20 };
+
+/* 64 MiB and `more` bytes to a key that isn't one, in chunks; what came back. */
+static struct reply send_unwanted_chunks(const struct fixture *fixture, const char *zeros,
+                                         unsigned more)
+{
+    int fd = raw_connect(fixture->server);
+    raw_send(fd, "PUT /kv/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (unsigned i = 0; i < DROP_MAX / CHUNK; i++) {
+        raw_send(fd, "100000\r\n");
+        raw_send_bytes(fd, zeros, CHUNK);
+        raw_send(fd, "\r\n");
+    }
+    if (more > 0) {
+        raw_send(fd, "1\r\nx\r\n");
+    }
+    raw_send(fd, "0\r\n\r\n");
+    struct reply reply = raw_last_reply(fd);
+    close(fd);
+    return reply;
+}
+
+static void of_an_unwanted_body_64_mebibytes_are_dropped_and_not_one_byte_more(void **state)
+{
+    const struct fixture *fixture = *state;
+    char *zeros = calloc(1, CHUNK);
+    assert_non_null(zeros);
+    struct reply reply = send_unwanted_chunks(fixture, zeros, 0);
+    assert_problem(&reply, 400, "/problems/empty-key");
+    reply_free(&reply);
+    reply = send_unwanted_chunks(fixture, zeros, 1);
+    assert_int_equal(reply.status, 0);
+    assert_true(reply.closed);
+    reply_free(&reply);
+    free(zeros);
+    /* Where the length says it beforehand, the answer doesn't wait for the body. */
+    int fd = raw_connect(fixture->server);
+    raw_send(fd, "PUT /kv/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67108865\r\n\r\n");
+    reply = raw_last_reply(fd);
+    assert_problem(&reply, 400, "/problems/empty-key");
     reply_free(&reply);
     close(fd);
 }
@@ -543,6 +629,7 @@ int main(void)
         cmocka_unit_test(who_asks_first_is_refused_before_the_body),
         cmocka_unit_test(who_asks_first_and_may_is_told_to_go_on),
         cmocka_unit_test(giant_bodies_are_refused_at_once),
+        cmocka_unit_test(of_an_unwanted_body_64_mebibytes_are_dropped_and_not_one_byte_more),
         cmocka_unit_test(long_targets_and_headers_are_refused_by_us),
         cmocka_unit_test(what_is_far_too_long_is_refused_by_the_library),
         cmocka_unit_test(many_fields_beside_a_long_key_fit),
