@@ -200,6 +200,8 @@ static void malformed_parameters_are_400(void **state)
         {"/kv?limit=", "/problems/malformed-parameter"},
         {"/kv?limit=1&limit=2", "/problems/malformed-parameter"},
         {"/kv?prefix=%zz", "/problems/malformed-parameter"},
+        {"/kv?cursor", "/problems/malformed-cursor"},
+        {"/kv?cursor=", "/problems/malformed-cursor"},
         {"/kv?cursor=!!!", "/problems/malformed-cursor"},
         {"/kv?cursor=AAAA", "/problems/malformed-cursor"},
         {"/kv?reverse=true", "/problems/unknown-parameter"},
@@ -220,6 +222,89 @@ static void malformed_parameters_are_400(void **state)
     (void)snprintf(target, sizeof target, "/kv?prefix=list/&cursor=%s", member(page, "cursor"));
     expect_status(client, 400, "GET", target, NULL, NULL);
     json_decref(page);
+}
+
+/* A target with `n` letters as the value of a parameter. */
+static void long_target(const char *name, size_t n, char target[6000])
+{
+    size_t length = (size_t)snprintf(target, 6000, "/kv?%s=", name);
+    memset(target + length, 'z', n);
+    target[length + n] = '\0';
+}
+
+static void bounds_are_as_long_as_a_key_at_most(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    static const char *const names[] = {"prefix", "start", "end"};
+    char target[6000], member_text[64];
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        long_target(names[i], 1024, target);
+        expect_status(client, 200, "GET", target, NULL, NULL);
+        long_target(names[i], 1025, target);
+        struct reply reply = client_get(client, target);
+        assert_problem(&reply, 400, "/problems/malformed-parameter");
+        (void)snprintf(member_text, sizeof member_text, "\"parameter\":\"%s\"", names[i]);
+        assert_non_null(strstr(reply.body, member_text));
+        reply_free(&reply);
+    }
+    long_target("cursor", 5000, target);
+    struct reply reply = client_get(client, target);
+    assert_problem(&reply, 400, "/problems/malformed-cursor");
+    reply_free(&reply);
+}
+
+/* Follows Link from the first page to the last, and counts how often each tag is there. Returns the
+ * number of pages. */
+static unsigned follow_links(struct client *client, char target[6000], char tags[][64],
+                             unsigned seen[], size_t n)
+{
+    unsigned pages = 0;
+    for (bool more = true; more; pages++) {
+        struct reply reply = client_get(client, target);
+        assert_status(&reply, 200);
+        json_t *page = json_loadb(reply.body, reply.size, 0, NULL);
+        for (size_t i = 0; i < entries(page); i++) {
+            for (size_t j = 0; j < n; j++) {
+                seen[j] += strcmp(member(entry(page, i), "etag"), tags[j]) == 0;
+            }
+        }
+        json_decref(page);
+        const char *link = strstr(reply.head, "Link: <");
+        more = link != NULL;
+        if (more) {
+            (void)snprintf(target, 6000, "%.*s", (int)strcspn(link + 7, ">"), link + 7);
+        }
+        reply_free(&reply);
+    }
+    return pages;
+}
+
+/* Half of the keys aren't UTF-8, and all are as long as may be, as is the end: no cursor is longer.
+ */
+static void who_follows_the_links_sees_every_key_once(void **state)
+{
+    struct client *client = ((struct fixture *)*state)->client;
+    enum { LINKED = 64, LIMIT = 7 };
+    static char tags[LINKED][64];
+    unsigned seen[LINKED] = {0};
+    char target[6000];
+    for (unsigned i = 0; i < LINKED; i++) {
+        size_t length = (size_t)snprintf(target, sizeof target, "/kv/linked/%%%02x", 4 * i + 3);
+        memset(target + length, 'z', 1024 - 8);
+        target[length + 1024 - 8] = '\0';
+        struct reply put = client_put(client, target, "");
+        assert_status(&put, 201);
+        (void)snprintf(tags[i], sizeof tags[i], "%s", reply_field(&put, "ETag"));
+        reply_free(&put);
+    }
+    size_t length = (size_t)snprintf(target, sizeof target, "/kv?limit=%d&end=linked0", LIMIT);
+    memset(target + length, 'z', 1024 - 7);
+    (void)strcpy(target + length + 1024 - 7, "&start=linked/");
+    assert_int_equal(follow_links(client, target, tags, seen, LINKED),
+                     (LINKED + LIMIT - 1) / LIMIT);
+    for (unsigned i = 0; i < LINKED; i++) {
+        assert_int_equal(seen[i], 1);
+    }
 }
 
 static void in_a_query_plus_is_a_space(void **state)
@@ -305,6 +390,8 @@ int main(void)
         cmocka_unit_test(a_cursor_stays_right_while_keys_change),
         cmocka_unit_test(entries_say_what_get_says),
         cmocka_unit_test(malformed_parameters_are_400),
+        cmocka_unit_test(bounds_are_as_long_as_a_key_at_most),
+        cmocka_unit_test(who_follows_the_links_sees_every_key_once),
         cmocka_unit_test(in_a_query_plus_is_a_space),
         cmocka_unit_test(ndjson_is_not_built_yet_and_refused),
         cmocka_unit_test(a_page_ends_at_four_mebibytes),
