@@ -321,6 +321,75 @@ static void expect_no_start(const char *dir, const char *const arguments[], cons
     free(log);
 }
 
+/* --- The environment --- */
+
+static void expect_put(struct server *server, unsigned status, const char *path, size_t size)
+{
+    static char value[4000];
+    struct client *client = client_new(server);
+    struct reply reply = client_send(client, "PUT", path, NULL, value, size);
+    assert_status(&reply, status);
+    reply_free(&reply);
+    client_free(client);
+}
+
+static void options_come_from_the_environment_too(void **state)
+{
+    (void)state;
+    setenv("VARVE_MAX_VALUE_BYTES", "1000B", 1);
+    setenv("VARVE_HOST_NAME", "one.example,two.example", 1);
+    setenv("VARVE_IDLE_TIMEOUT", "", 1);            /* as if it weren't there */
+    setenv("VARVE_PORT", "tcp://10.0.0.1:7070", 1); /* of Kubernetes: no option of ours */
+    setenv("VARVE_LISTEN", "not looked at: there is an option", 1);
+    struct server *server = server_start(NULL);
+    expect_put(server, 201, "/kv/small", 1000);
+    expect_put(server, 413, "/kv/large", 1001);
+    struct reply reply =
+        raw_exchange(server, "GET /kv/small HTTP/1.1\r\nHost: two.example\r\n\r\n");
+    assert_status(&reply, 200);
+    reply_free(&reply);
+    server_stop(server);
+    /* The command line wins. */
+    server = server_start(FIELDS("--max-value-bytes", "2000B", "--host-name", "three.example"));
+    expect_put(server, 201, "/kv/large", 2000);
+    expect_put(server, 413, "/kv/larger", 2001);
+    reply = raw_exchange(server, "GET /kv/large HTTP/1.1\r\nHost: two.example\r\n\r\n");
+    assert_status(&reply, 421);
+    reply_free(&reply);
+    server_stop(server);
+    static const char *const set[] = {"VARVE_MAX_VALUE_BYTES", "VARVE_HOST_NAME",
+                                      "VARVE_IDLE_TIMEOUT", "VARVE_PORT", "VARVE_LISTEN"};
+    for (size_t i = 0; i < COUNT_OF(set); i++) {
+        unsetenv(set[i]);
+    }
+}
+
+/* One line that names the variable and what it takes, and no directory. */
+static void a_bad_variable_is_one_line_and_status_2(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {
+        {"VARVE_MAX_VALUE_BYTES", "lots"}, {"VARVE_DRAIN_TIMEOUT", "5"}, {"VARVE_NO_AUTH", "yes"},
+        {"VARVE_LOG_FORMAT", "xml\nxml"},  {"VARVE_HOST_NAME", "a,,b"},  {"VARVE_THREADS", "0"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        char dir[TEMP_DIR_BYTES], below[TEMP_DIR_BYTES + 8];
+        char *log = NULL;
+        temp_dir_make(dir);
+        (void)snprintf(below, sizeof below, "%s/data", dir);
+        setenv(bad[i][0], bad[i][1], 1);
+        int status = server_wait(server_spawn(below, NULL), &log);
+        unsetenv(bad[i][0]);
+        if (status != 2 || strncmp(log, "varve serve: ", 13) != 0 ||
+            strstr(log, bad[i][0]) == NULL || strchr(log, '\n') != log + strlen(log) - 1) {
+            fail_msg("status %d:\n%s", status, log);
+        }
+        assert_int_equal(access(below, F_OK), -1);
+        free(log);
+        temp_dir_remove(dir);
+    }
+}
+
 static void a_port_in_use_is_said(void **state)
 {
     const struct fixture *fixture = *state;
@@ -454,6 +523,8 @@ int main(void)
         cmocka_unit_test(health_asks_and_exits_accordingly),
         cmocka_unit_test(health_waits_for_a_server_that_is_yet_to_start),
         cmocka_unit_test(the_port_is_open_before_the_store_is),
+        cmocka_unit_test(options_come_from_the_environment_too),
+        cmocka_unit_test(a_bad_variable_is_one_line_and_status_2),
         cmocka_unit_test(a_port_in_use_is_said),
         cmocka_unit_test(an_address_of_another_machine_is_said),
         cmocka_unit_test(a_directory_in_use_is_said),
