@@ -1,5 +1,6 @@
 /* What clients are told when the disk fails under the real server: strace makes its system calls
  * fail. Without strace the program exits with 77. */
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -9,7 +10,7 @@
 #include "tests/http/fixture.h"
 #include "tests/support/temp_dir.h"
 
-enum { SKIPPED = 77, ATTEMPTS = 100000, VALUE_BYTES = 20000 };
+enum { SKIPPED = 77, ATTEMPTS = 100000, VALUE_BYTES = 20000, DATED_ATTEMPTS = 15 };
 
 struct faulty {
     char dir[TEMP_DIR_BYTES];
@@ -244,6 +245,67 @@ static void a_full_disk_refuses_puts_and_heals_by_itself(void **state)
     temp_dir_remove(faulty.dir);
 }
 
+/* Sends a PUT, and asks for the key again and again until that is answered: at which Date was the
+ * version before it last seen? False if the second didn't change meanwhile, or if the commit may
+ * have taken more than one second, for which nothing is promised. */
+static bool see_the_version_before(struct faulty *faulty, char seen[64])
+{
+    char first[64] = "";
+    struct timespec began, ended;
+    seen[0] = '\0';
+    int fd = raw_connect(faulty->server);
+    struct pollfd answered = {.fd = fd, .events = POLLIN};
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    raw_send(fd, "PUT /kv/dated HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nnew");
+    while (poll(&answered, 1, 0) == 0) {
+        struct reply got = client_get(faulty->client, "/kv/dated");
+        if (strcmp(got.body, "old") == 0) {
+            (void)snprintf(seen, 64, "%s", reply_field(&got, "Date"));
+            if (first[0] == '\0') {
+                (void)snprintf(first, 64, "%s", seen);
+            }
+        }
+        reply_free(&got);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    struct reply put = raw_reply(fd);
+    assert_status(&put, 204);
+    reply_free(&put);
+    close(fd);
+    int64_t took_ms =
+        (ended.tv_sec - began.tv_sec) * 1000 + (ended.tv_nsec - began.tv_nsec) / 1000000;
+    return strcmp(first, seen) != 0 && took_ms < 1000;
+}
+
+/* The one before may still be seen in the second after the one that its commit began in. */
+static void versions_are_told_apart_by_date_where_syncs_are_slow(void **state)
+{
+    (void)state;
+    struct faulty faulty;
+    char seen[64] = "", field[100];
+    bool told = false;
+    begin(&faulty, NULL);
+    inject(&faulty, "inject=fdatasync:delay_enter=500000");
+    for (unsigned i = 0; i < DATED_ATTEMPTS && !told; i++) {
+        struct reply reply = client_put(faulty.client, "/kv/dated", "old");
+        reply_free(&reply);
+        if (see_the_version_before(&faulty, seen)) {
+            (void)snprintf(field, sizeof field, "If-Modified-Since: %s", seen);
+            expect_status(faulty.client, 200, "GET", "/kv/dated", FIELDS(field), NULL);
+            (void)snprintf(field, sizeof field, "If-Unmodified-Since: %s", seen);
+            expect_status(faulty.client, 412, "PUT", "/kv/dated", FIELDS(field), "lost");
+            told = true;
+        }
+    }
+    if (!told) {
+        print_message("no sync took between half a second and one: nothing is shown\n");
+    }
+    stop_injecting(&faulty);
+    client_free(faulty.client);
+    server_stop(faulty.server);
+    temp_dir_remove(faulty.dir);
+}
+
 int main(void)
 {
     if (!strace_works()) {
@@ -255,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_failed_log_ends_the_process_where_that_was_asked_for),
         cmocka_unit_test(so_does_a_manifest_that_can_not_be_replaced),
         cmocka_unit_test(a_full_disk_refuses_puts_and_heals_by_itself),
+        cmocka_unit_test(versions_are_told_apart_by_date_where_syncs_are_slow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
