@@ -333,14 +333,35 @@ static void expect_put(struct server *server, unsigned status, const char *path,
     client_free(client);
 }
 
+static const char *const variables[][2] = {
+    {"VARVE_MAX_VALUE_BYTES", "1000B"},
+    {"VARVE_HOST_NAME", "one.example,two.example"},
+    {"VARVE_IDLE_TIMEOUT", ""},            /* as if it weren't there */
+    {"VARVE_PORT", "tcp://10.0.0.1:7070"}, /* of Kubernetes: no option of ours */
+    {"VARVE_LISTEN", "not looked at: there is an option"},
+};
+
+static int set_variables(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(variables); i++) {
+        setenv(variables[i][0], variables[i][1], 1);
+    }
+    return 0;
+}
+
+static int unset_variables(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(variables); i++) {
+        unsetenv(variables[i][0]);
+    }
+    return 0;
+}
+
 static void options_come_from_the_environment_too(void **state)
 {
     (void)state;
-    setenv("VARVE_MAX_VALUE_BYTES", "1000B", 1);
-    setenv("VARVE_HOST_NAME", "one.example,two.example", 1);
-    setenv("VARVE_IDLE_TIMEOUT", "", 1);            /* as if it weren't there */
-    setenv("VARVE_PORT", "tcp://10.0.0.1:7070", 1); /* of Kubernetes: no option of ours */
-    setenv("VARVE_LISTEN", "not looked at: there is an option", 1);
     struct server *server = server_start(NULL);
     expect_put(server, 201, "/kv/small", 1000);
     expect_put(server, 413, "/kv/large", 1001);
@@ -357,11 +378,6 @@ static void options_come_from_the_environment_too(void **state)
     assert_status(&reply, 421);
     reply_free(&reply);
     server_stop(server);
-    static const char *const set[] = {"VARVE_MAX_VALUE_BYTES", "VARVE_HOST_NAME",
-                                      "VARVE_IDLE_TIMEOUT", "VARVE_PORT", "VARVE_LISTEN"};
-    for (size_t i = 0; i < COUNT_OF(set); i++) {
-        unsetenv(set[i]);
-    }
 }
 
 /* One line that names the variable and what it takes, and no directory. */
@@ -523,7 +539,8 @@ int main(void)
         cmocka_unit_test(health_asks_and_exits_accordingly),
         cmocka_unit_test(health_waits_for_a_server_that_is_yet_to_start),
         cmocka_unit_test(the_port_is_open_before_the_store_is),
-        cmocka_unit_test(options_come_from_the_environment_too),
+        cmocka_unit_test_setup_teardown(options_come_from_the_environment_too, set_variables,
+                                        unset_variables),
         cmocka_unit_test(a_bad_variable_is_one_line_and_status_2),
         cmocka_unit_test(a_port_in_use_is_said),
         cmocka_unit_test(an_address_of_another_machine_is_said),

@@ -26,6 +26,7 @@ static void expect_refused(const struct fixture *fixture, const char *request, s
     struct reply got = client_get(fixture->client, "/kv/wire/hidden");
     if (got.status != 404) {
         print_error("%.*s\n", (int)size, request);
+        expect_status(fixture->client, 204, "DELETE", "/kv/wire/hidden", NULL, NULL);
     }
     assert_status(&got, 404);
     reply_free(&got);
