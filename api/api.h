@@ -102,9 +102,12 @@ struct api_page {
     unsigned retry_after_s; /* 0: no such field */
 };
 
-/* What the owner is called for, on the connection's thread; none may block. */
+/* What the owner is called for, on the connection's thread but for resume(); none may block. */
 struct api_hooks {
     void *arg;
+    /* A suspended connection is to go on: sees to it that MHD_resume_connection() is called, now or
+     * later. On any thread. NULL: it is called at once. */
+    void (*resume)(void *arg, struct MHD_Connection *connection);
     /* /livez, /readyz, /startupz and /metrics. */
     void (*page)(void *arg, struct MHD_Connection *connection, enum api_route route,
                  const struct api_probe_query *query, struct api_page *ret_page);

@@ -95,7 +95,13 @@ void request_start(struct request *request)
 
 static void resume(struct api *api, struct MHD_Connection *connection)
 {
-    MHD_resume_connection(connection);
+    const struct api_hooks *hooks = &api->config.hooks;
+
+    if (hooks->resume != NULL) {
+        hooks->resume(hooks->arg, connection);
+    } else {
+        MHD_resume_connection(connection);
+    }
     atomic_fetch_sub(&api->waiting, 1);
 }
 

@@ -1,5 +1,5 @@
 /*
- * DESIGN. A worker is one libmicrohttpd daemon with its listening socket and its thread. All
+ * DESIGN. A worker is one libmicrohttpd daemon with its listening socket and its loop. All
  * callbacks of a connection run on the thread of its worker, so that a connection's fields need no
  * lock, but for two readers on other threads: the watchdog, which walks each worker's list of
  * connections under the worker's lock, and reads their stamps; and the counts, which are atomic.
@@ -18,6 +18,7 @@
  */
 #include "service/http.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -30,8 +31,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -42,6 +41,7 @@
 #include "service/deadline.h"
 #include "service/listen.h"
 #include "service/log.h"
+#include "service/loop.h"
 
 /* Connections beyond the limit that may wait until they have asked: probes are answered, the others
  * get a 503. Beyond that the one that has waited longest gets it unasked. */
@@ -56,7 +56,7 @@ enum { WATCH_MAX_MS = 1000, WATCH_SOON_MS = 20, MS_PER_S = 1000 };
 /* Between two complaints about descriptors. */
 enum { TELL_MS = 10000 };
 
-/* So many connections can have more events than libmicrohttpd takes at a time: nudge(). */
+/* So many connections can have more events than libmicrohttpd takes at a time: watch_workers(). */
 enum { CROWD = 100 };
 
 /* Bodies and answers: 1 KiB/s over any 30 s. */
@@ -64,6 +64,7 @@ enum { RATE_WINDOW_MS = 30000, RATE_WINDOW_BYTES = 30 * 1024 };
 
 struct http_connection {
     struct http_worker *worker;
+    struct loop_item resumed;
     TAILQ_ENTRY(http_connection) link; /* in the worker's list, under its lock */
     int fd;
     bool refused;           /* beyond the limit */
@@ -78,10 +79,9 @@ TAILQ_HEAD(connection_list, http_connection);
 
 struct http_worker {
     struct http_server *server;
-    struct MHD_Daemon *daemon;
+    struct loop loop;
     struct metrics_shard *metrics;
     int listen_fd;
-    int nudge_fd;         /* eventfd in the daemon's epoll set */
     _Atomic int spare_fd; /* given up when there are no others; -1: it is */
     pthread_mutex_t lock;
     struct connection_list connections; /* those beyond the limit last, in order of arrival */
@@ -254,6 +254,15 @@ void http_phase(void *arg, struct MHD_Connection *mhd, enum api_phase phase)
     }
 }
 
+void http_resume(void *arg, struct MHD_Connection *mhd)
+{
+    (void)arg;
+    struct http_connection *connection = connection_of(mhd);
+    assert(connection != NULL); /* else it was refused */
+    connection->resumed.connection = mhd;
+    loop_resume(&connection->worker->loop, &connection->resumed);
+}
+
 void http_finished(void *arg, struct MHD_Connection *mhd, const struct api_outcome *outcome)
 {
     (void)arg;
@@ -400,19 +409,14 @@ static void wait_changed(struct http_server *server, uint64_t until_ms)
     (void)pthread_cond_timedwait(&server->changed, &server->lock, &until);
 }
 
-/* libmicrohttpd takes up to 128 events at a time. When it got exactly as many it asks for more
- * before it deals with those, and waits for as long as no more come. So in a crowd there is always
- * one more soon: a descriptor in its epoll set that it ignores. */
-static void nudge(struct http_worker *worker)
-{
-    (void)!write(worker->nudge_fd, &(uint64_t){1}, sizeof(uint64_t));
-}
-
 static bool is_crowded(struct http_server *server)
 {
     return atomic_load_explicit(&server->open, memory_order_relaxed) >= CROWD;
 }
 
+/* libmicrohttpd takes up to 128 events at a time. When it got exactly as many it asks for more
+ * before it deals with those, and waits for as long as no more come. So in a crowd there is always
+ * one more soon. */
 static void watch_workers(struct http_server *server, bool look, bool draining)
 {
     for (unsigned i = 0; i < server->n_workers; i++) {
@@ -421,7 +425,7 @@ static void watch_workers(struct http_server *server, bool look, bool draining)
             (void)take_spare(&server->workers[i]);
         }
         if (is_crowded(server)) {
-            nudge(&server->workers[i]);
+            loop_wake(&server->workers[i].loop);
         }
     }
 }
@@ -503,7 +507,6 @@ static struct http_server *server_new(const struct http_options *options, struct
         worker->server = server;
         worker->metrics = metrics_shard(metrics, i);
         worker->listen_fd = -1;
-        worker->nudge_fd = -1;
         worker->spare_fd = -1;
         TAILQ_INIT(&worker->connections);
         pthread_mutex_init(&worker->lock, NULL);
@@ -515,7 +518,7 @@ static void server_free(struct http_server *server)
 {
     for (unsigned i = 0; i < server->n_workers; i++) {
         struct http_worker *worker = &server->workers[i];
-        const int fds[] = {worker->listen_fd, worker->nudge_fd, atomic_load(&worker->spare_fd)};
+        const int fds[] = {worker->listen_fd, atomic_load(&worker->spare_fd)};
         for (size_t j = 0; j < sizeof fds / sizeof fds[0]; j++) {
             if (fds[j] >= 0) {
                 close(fds[j]);
@@ -528,15 +531,6 @@ static void server_free(struct http_server *server)
     free(server);
 }
 
-/* libmicrohttpd skips events whose pointer is NULL. Edge-triggered, it needs no reading. */
-static bool add_nudge(struct http_worker *worker)
-{
-    int set = MHD_get_daemon_info(worker->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
-    worker->nudge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return worker->nudge_fd >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, worker->nudge_fd, &event) == 0;
-}
-
 static bool start_worker(struct http_worker *worker, const struct http_options *options)
 {
     unsigned idle_s = (unsigned)((options->idle_timeout_ms + MS_PER_S - 1) / MS_PER_S);
@@ -544,8 +538,8 @@ static bool start_worker(struct http_worker *worker, const struct http_options *
     if (!take_spare(worker)) {
         return false;
     }
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    worker->daemon =
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_Daemon *daemon =
         MHD_start_daemon(flags, 0, NULL, NULL, api_handle, api,                             //
                          MHD_OPTION_EXTERNAL_LOGGER, on_library_message, worker,            //
                          MHD_OPTION_LISTEN_SOCKET, worker->listen_fd,                       //
@@ -564,11 +558,12 @@ static bool start_worker(struct http_worker *worker, const struct http_options *
                          MHD_OPTION_STRICT_FOR_CLIENT, -1, //
 #endif
                          MHD_OPTION_END);
-    if (worker->daemon == NULL) {
-        worker->listen_fd = -1; /* libmicrohttpd has closed it */
-        return false;
+    if (daemon != NULL && loop_start(&worker->loop, daemon) == ERR_OK) {
+        return true;
     }
-    return add_nudge(worker);
+    MHD_stop_daemon(daemon);
+    worker->listen_fd = -1; /* libmicrohttpd has closed it */
+    return false;
 }
 
 /* Workers and the watchdog; what was started is stopped again on failure. */
@@ -585,11 +580,9 @@ static enum err start_threads(struct http_server *server, const struct http_opti
     }
     err_detail_set(detail, "cannot start HTTP thread %u of %u: %s", started + 1, server->n_workers,
                    strerror(errno));
-    for (unsigned i = 0; i < server->n_workers; i++) {
-        if (server->workers[i].daemon != NULL) {
-            MHD_stop_daemon(server->workers[i].daemon);
-            server->workers[i].listen_fd = -1;
-        }
+    for (unsigned i = 0; i < started; i++) {
+        loop_stop(&server->workers[i].loop);
+        server->workers[i].listen_fd = -1;
     }
     return ERR_NO_MEMORY;
 }
@@ -642,7 +635,7 @@ struct http_counts http_counts(const struct http_server *server)
 void http_drain(struct http_server *server)
 {
     for (unsigned i = 0; i < server->n_workers; i++) {
-        MHD_quiesce_daemon(server->workers[i].daemon);
+        loop_quiesce(&server->workers[i].loop);
         shutdown(server->workers[i].listen_fd, SHUT_RDWR);
     }
     pthread_mutex_lock(&server->lock);
@@ -659,6 +652,11 @@ bool http_wait_drained(struct http_server *server, uint64_t timeout_ms)
     while (!drained && clock_ms() < until) {
         if (atomic_load(&server->open) > 0) {
             wait_changed(server, until);
+            continue;
+        }
+        /* Whoever lets the last one go on may not yet be done with its worker. */
+        if (api_waiting(server->api) > 0) {
+            wait_changed(server, clock_ms() + 1);
             continue;
         }
         /* One more might have been accepted just before the port closed: from here on it would
@@ -694,7 +692,7 @@ void http_stop(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
     pthread_join(server->watchdog, NULL);
     for (unsigned i = 0; i < server->n_workers; i++) {
-        MHD_stop_daemon(server->workers[i].daemon);
+        loop_stop(&server->workers[i].loop);
     }
     server_free(server);
 }

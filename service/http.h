@@ -43,6 +43,7 @@ struct http_server;
 
 /* For the api's hooks; they find their way by the connection, `arg` is ignored. */
 enum problem http_refuse(void *arg, struct MHD_Connection *connection);
+void http_resume(void *arg, struct MHD_Connection *connection); /* any thread */
 void http_phase(void *arg, struct MHD_Connection *connection, enum api_phase phase);
 void http_finished(void *arg, struct MHD_Connection *connection, const struct api_outcome *outcome);
 

@@ -378,6 +378,7 @@ static struct api *make_api(struct serve *serve, const char *const *host_names)
     api.hooks = (struct api_hooks){.arg = &serve->probes,
                                    .page = probes_page,
                                    .refuse = http_refuse,
+                                   .resume = http_resume,
                                    .phase = http_phase,
                                    .finished = http_finished};
     return api_new(&api);

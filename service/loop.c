@@ -1,0 +1,153 @@
+#include "service/loop.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "service/log.h"
+
+enum loop_request { LOOP_QUIESCE = 1, LOOP_STOP = 2 };
+
+/* Before polling is tried again after it failed, which it doesn't as far as we know. */
+enum { PAUSE_S = 1 };
+
+/* The loop whose thread this is. */
+static _Thread_local const struct loop *own_loop;
+
+void loop_wake(struct loop *loop)
+{
+    (void)!write(loop->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+void loop_resume(struct loop *loop, struct loop_item *item)
+{
+    struct loop_item *first = atomic_load_explicit(&loop->resumed, memory_order_relaxed);
+    do {
+        item->next = first;
+    } while (!atomic_compare_exchange_weak_explicit(&loop->resumed, &first, item,
+                                                    memory_order_release, memory_order_relaxed));
+    /* The thread itself looks before it polls, and whoever was first on the stack has woken it. */
+    if (first == NULL && own_loop != loop) {
+        loop_wake(loop);
+    }
+}
+
+/* First come, first served. */
+static struct loop_item *take_resumed(struct loop *loop)
+{
+    struct loop_item *item = atomic_exchange_explicit(&loop->resumed, NULL, memory_order_acquire);
+    struct loop_item *in_order = NULL;
+    while (item != NULL) {
+        struct loop_item *next = item->next;
+        item->next = in_order;
+        in_order = item;
+        item = next;
+    }
+    return in_order;
+}
+
+static void resume_all(struct loop *loop)
+{
+    struct loop_item *item = take_resumed(loop);
+    while (item != NULL) {
+        struct loop_item *next = item->next;
+        MHD_resume_connection(item->connection);
+        item = next;
+    }
+}
+
+static void become_quiet(struct loop *loop)
+{
+    (void)MHD_quiesce_daemon(loop->daemon);
+    pthread_mutex_lock(&loop->lock);
+    loop->quiet = true;
+    pthread_cond_broadcast(&loop->changed);
+    pthread_mutex_unlock(&loop->lock);
+}
+
+static void poll_once(struct loop *loop)
+{
+    if (MHD_run_wait(loop->daemon, -1) != MHD_YES) {
+        log_event(LOG_ERROR, "http_poll_failed", log_text("error", strerror(errno)));
+        sleep(PAUSE_S);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct loop *loop = arg;
+    bool quiet = false;
+    own_loop = loop;
+    pthread_setname_np(pthread_self(), "http");
+    for (;;) {
+        unsigned asked = atomic_load(&loop->asked);
+        if ((asked & LOOP_QUIESCE) != 0 && !quiet) {
+            become_quiet(loop);
+            quiet = true;
+        }
+        resume_all(loop);
+        if ((asked & LOOP_STOP) != 0) {
+            break;
+        }
+        poll_once(loop);
+    }
+    MHD_stop_daemon(loop->daemon);
+    return NULL;
+}
+
+/* libmicrohttpd skips events whose pointer is NULL. Edge-triggered, it needs no reading. */
+static bool open_wake(struct loop *loop)
+{
+    int set = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return loop->wake_fd >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, loop->wake_fd, &event) == 0;
+}
+
+static void loop_free(struct loop *loop)
+{
+    pthread_cond_destroy(&loop->changed);
+    pthread_mutex_destroy(&loop->lock);
+    if (loop->wake_fd >= 0) {
+        close(loop->wake_fd);
+    }
+}
+
+enum err loop_start(struct loop *loop, struct MHD_Daemon *daemon)
+{
+    *loop = (struct loop){.daemon = daemon};
+    pthread_mutex_init(&loop->lock, NULL);
+    pthread_cond_init(&loop->changed, NULL);
+    if (open_wake(loop) && pthread_create(&loop->thread, NULL, run, loop) == 0) {
+        return ERR_OK;
+    }
+    loop_free(loop);
+    return ERR_NO_MEMORY;
+}
+
+static void ask(struct loop *loop, enum loop_request request)
+{
+    atomic_fetch_or(&loop->asked, request);
+    loop_wake(loop);
+}
+
+void loop_quiesce(struct loop *loop)
+{
+    ask(loop, LOOP_QUIESCE);
+    pthread_mutex_lock(&loop->lock);
+    while (!loop->quiet) {
+        pthread_cond_wait(&loop->changed, &loop->lock);
+    }
+    pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_stop(struct loop *loop)
+{
+    ask(loop, LOOP_STOP);
+    pthread_join(loop->thread, NULL);
+    loop_free(loop);
+}
