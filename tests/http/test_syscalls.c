@@ -1,5 +1,6 @@
-/* A GET of a small key on a connection that is kept makes three system calls: it is waited for,
- * read and answered. strace counts; without it the program exits with 77. */
+/* What requests cost in system calls: a GET of a small key on a connection that is kept makes
+ * three, it is waited for, read and answered; and writes that were synced together wake the thread
+ * that answers them once. strace counts; without it the program exits with 77. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -8,15 +9,15 @@
 #include "tests/http/fixture.h"
 #include "tests/support/temp_dir.h"
 
-enum { GETS = 1000, CALLS_EACH = 3, SLACK = 60, SKIPPED = 77 };
+enum { GETS = 1000, CALLS_EACH = 3, SLACK = 60, PUTS = 32, OTHER_WAKES = 6, SKIPPED = 77 };
 
-static pid_t start_strace(const struct server *server, const char *path)
+static pid_t start_strace(const struct server *server, const char *path, const char *what)
 {
     char pid[16];
     (void)snprintf(pid, sizeof pid, "%d", (int)server_pid(server));
     pid_t strace = fork();
     if (strace == 0) {
-        execlp("strace", "strace", "-f", "-o", path, "-p", pid, (char *)NULL);
+        execlp("strace", "strace", "-f", "-o", path, "-e", what, "-p", pid, (char *)NULL);
         _exit(SKIPPED);
     }
     return strace;
@@ -56,7 +57,7 @@ static void a_get_of_a_small_key_makes_three_system_calls(void **state)
     expect_status(fixture->client, 201, "PUT", "/kv/small", NULL, "small");
     int fd = raw_connect(fixture->server);
     get(fd);
-    pid_t strace = start_strace(fixture->server, path);
+    pid_t strace = start_strace(fixture->server, path, "trace=all");
     /* It has attached to the thread that serves us when it has seen a whole request. */
     while (count_calls(path, "sendmsg(") == 0) {
         int status;
@@ -75,6 +76,52 @@ static void a_get_of_a_small_key_makes_three_system_calls(void **state)
     temp_dir_remove(dir);
 }
 
+static void put(int fd, int number)
+{
+    char request[128];
+    (void)snprintf(request, sizeof request,
+                   "PUT /kv/group/%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
+                   number);
+    raw_send(fd, request);
+}
+
+/* Syncs take long, so that many writes wait for one. */
+static void writes_of_a_group_are_answered_with_one_wake_up(void **state)
+{
+    const struct fixture *fixture = *state;
+    char dir[TEMP_DIR_BYTES], path[TEMP_DIR_BYTES + 8];
+    temp_dir_make(dir);
+    (void)snprintf(path, sizeof path, "%s/calls", dir);
+    int fds[PUTS];
+    for (int i = 0; i < PUTS; i++) {
+        fds[i] = raw_connect(fixture->server);
+    }
+    pid_t strace = start_strace(fixture->server, path, "inject=fdatasync:delay_enter=300000");
+    while (count_calls(path, "fdatasync(") == 0) {
+        int status;
+        assert_int_equal(waitpid(strace, &status, WNOHANG), 0);
+        struct reply reply = client_put(fixture->client, "/kv/first", "x");
+        reply_free(&reply);
+    }
+    unsigned long wakes = count_calls(path, "write("), groups = count_calls(path, "fdatasync(");
+    for (int i = 0; i < PUTS; i++) {
+        put(fds[i], i);
+    }
+    for (int i = 0; i < PUTS; i++) {
+        struct reply reply = raw_reply(fds[i]);
+        assert_status(&reply, 201);
+        reply_free(&reply);
+        close(fds[i]);
+    }
+    kill(strace, SIGINT);
+    assert_int_equal(waitpid(strace, NULL, 0), strace);
+    wakes = count_calls(path, "write(") - wakes;
+    groups = count_calls(path, "fdatasync(") - groups;
+    printf("%d writes in %lu groups: %lu wake-ups\n", PUTS, groups, wakes);
+    assert_in_range(wakes, 1, groups + OTHER_WAKES);
+    temp_dir_remove(dir);
+}
+
 int main(void)
 {
     if (system("strace -V >/dev/null 2>&1 && strace -o /dev/null true") != 0) {
@@ -83,6 +130,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get_of_a_small_key_makes_three_system_calls),
+        cmocka_unit_test(writes_of_a_group_are_answered_with_one_wake_up),
     };
     return cmocka_run_group_tests(tests, group_start, group_stop);
 }
