@@ -1,0 +1,70 @@
+/* items.c - keys and values of the benchmarks. */
+#include "tests/bench/items.h"
+
+#include "tests/bench/measure.h"
+#include "tests/support/random.h"
+
+#define ORDER_STEP UINT64_C(2654435761) /* a prime above every count of items but its multiples */
+
+struct bytes item_key(uint64_t number, char text[static ITEM_KEY_BYTES])
+{
+    for (size_t at = ITEM_KEY_BYTES; at-- > 0; number /= 10) {
+        text[at] = (char)('0' + number % 10);
+    }
+    return bytes_of(text, ITEM_KEY_BYTES);
+}
+
+uint64_t item_number(struct bytes key)
+{
+    uint64_t number = 0;
+    measure_check(key.size == ITEM_KEY_BYTES, "item", "a key of a wrong size");
+    for (size_t i = 0; i < key.size; i++) {
+        unsigned digit = ((const uint8_t *)key.data)[i] - (unsigned)'0';
+        measure_check(digit < 10, "item", "a key that isn't one");
+        number = number * 10 + digit;
+    }
+    return number;
+}
+
+uint64_t item_shuffled(uint64_t i, uint64_t n)
+{
+    return i * ORDER_STEP % n;
+}
+
+/* Words of the first half, the version's included. */
+static size_t random_words(size_t size)
+{
+    return size / 2 / sizeof(uint64_t);
+}
+
+static uint64_t word(uint64_t number, uint64_t version, size_t i)
+{
+    return scramble64(number * UINT64_C(1000003) + version * UINT64_C(8191) + i);
+}
+
+struct bytes item_value(uint64_t number, uint64_t version, void *into, size_t size)
+{
+    uint8_t *at = into;
+    size_t words = random_words(size);
+    store_u64(at, version);
+    for (size_t i = 1; i < words; i++) {
+        store_u64(at + i * sizeof(uint64_t), word(number, version, i));
+    }
+    memset(at + words * sizeof(uint64_t), 'v', size - words * sizeof(uint64_t));
+    return bytes_of(into, size);
+}
+
+uint64_t item_check(uint64_t number, struct bytes value, size_t size)
+{
+    const uint8_t *at = value.data;
+    size_t words = random_words(size), rest = words * sizeof(uint64_t);
+    measure_check(value.size == size, "item", "a value of a wrong size");
+    uint64_t version = load_u64(at), wrong = 0;
+    for (size_t i = 1; i < words; i++) {
+        wrong |= load_u64(at + i * sizeof(uint64_t)) ^ word(number, version, i);
+    }
+    measure_check(wrong == 0 && at[rest] == 'v' &&
+                      memcmp(at + rest, at + rest + 1, size - rest - 1) == 0,
+                  "item", "a value with wrong bytes");
+    return version;
+}
