@@ -114,51 +114,23 @@ static uint64_t some_number(struct turn *turn)
     return 2 * prng_below(&turn->prng, n_items);
 }
 
-static void put(const struct engine *engine, void *session, uint64_t number, uint64_t version)
-{
-    char key[ITEM_KEY_BYTES], value[VALUE_BYTES];
-    engine->put(session, item_key(number, key), item_value(number, version, value, sizeof value));
-}
-
-struct got {
-    uint64_t number, version;
-};
-
-static void check_got(void *arg, struct bytes key, struct bytes value)
-{
-    struct got *got = arg;
-    (void)key;
-    got->version = item_check(got->number, value, VALUE_BYTES);
-}
-
-static bool get(struct turn *turn, struct got *got)
-{
-    char key[ITEM_KEY_BYTES];
-    return turn->engine->get(turn->session, item_key(got->number, key), check_got, got);
-}
-
-/* Checks that the items come in order, without a gap. */
-static void check_scanned(void *arg, struct bytes key, struct bytes value)
-{
-    uint64_t *next = arg;
-    measure_check(item_number(key) == *next, "scan", "an item out of order, or a gap");
-    (void)item_check(*next, value, VALUE_BYTES);
-    *next += 2;
-}
-
 static void scan(struct turn *turn, uint64_t from, uint64_t n)
 {
-    char key[ITEM_KEY_BYTES];
-    uint64_t next = from, there = n_items - from / 2;
-    uint64_t seen = turn->engine->scan(turn->session, item_key(from, key), n, check_scanned, &next);
+    uint64_t there = n_items - from / 2;
+    uint64_t seen = item_scan(turn->engine, turn->session, from, n, VALUE_BYTES);
     measure_check(seen == (n < there ? n : there), "scan", "too few items, or too many");
+}
+
+static uint64_t get(struct turn *turn, uint64_t number)
+{
+    return item_get(turn->engine, turn->session, number, VALUE_BYTES);
 }
 
 static void read_randomly(struct turn *turn, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) {
-        struct got got = {.number = some_number(turn)};
-        measure_check(get(turn, &got), turn->engine->name, "an item is missing");
+        bool found = get(turn, some_number(turn)) != UINT64_MAX;
+        measure_check(found, turn->engine->name, "an item is missing");
     }
 }
 
@@ -168,7 +140,8 @@ static void fill(struct turn *turn, bool shuffled, const char *work)
 {
     uint64_t began = measure_now_ns();
     for (uint64_t i = 0; i < n_items; i++) {
-        put(turn->engine, turn->session, 2 * (shuffled ? item_shuffled(i, n_items) : i), 0);
+        uint64_t place = shuffled ? item_shuffled(i, n_items) : i;
+        item_put(turn->engine, turn->session, 2 * place, 0, VALUE_BYTES);
     }
     turn->engine->sync(turn->session);
     if (work) {
@@ -196,8 +169,8 @@ static void read_missing(struct turn *turn)
 {
     uint64_t began = measure_now_ns();
     for (uint64_t i = 0; i < n_items; i++) {
-        struct got got = {.number = some_number(turn) + 1};
-        measure_check(!get(turn, &got), turn->engine->name, "has a key that was never put");
+        bool found = get(turn, some_number(turn) + 1) != UINT64_MAX;
+        measure_check(!found, turn->engine->name, "has a key that was never put");
     }
     print_rate(turn, "random read, missing keys", n_items, began);
 }
@@ -248,7 +221,7 @@ static void *write_steadily(void *arg)
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
             continue;
         }
-        put(engine, session, 2 * prng_below(&prng, n_items), writer->puts + 1);
+        item_put(engine, session, 2 * prng_below(&prng, n_items), writer->puts + 1, VALUE_BYTES);
         __atomic_add_fetch(&writer->puts, 1, __ATOMIC_RELAXED);
     }
     engine->sync(session);
@@ -301,7 +274,7 @@ static void *put_share(void *arg)
     const struct engine *engine = share->turn->engine;
     void *session = engine->session_new(share->turn->db);
     for (uint64_t i = share->from; i < share->to; i++) {
-        put(engine, session, 2 * item_shuffled(i, n_items), 0);
+        item_put(engine, session, 2 * item_shuffled(i, n_items), 0, VALUE_BYTES);
     }
     engine->session_free(session);
     return NULL;
@@ -337,7 +310,7 @@ static void overwrite(struct turn *turn, uint32_t *versions)
     uint64_t began = measure_now_ns();
     for (uint64_t i = 0; i < OVERWRITES * n_items; i++) {
         uint64_t number = some_number(turn);
-        put(turn->engine, turn->session, number, ++versions[number / 2]);
+        item_put(turn->engine, turn->session, number, ++versions[number / 2], VALUE_BYTES);
     }
     turn->engine->sync(turn->session);
     print_rate(turn, "overwrite", OVERWRITES * n_items, began);
@@ -368,8 +341,7 @@ static void stage_overwrite(void *arg)
     double written = (double)(measure_written_bytes() - before);
     double space = (double)measure_dir_bytes(turn->dir);
     for (uint64_t i = 0; i < n_items; i++) {
-        struct got got = {.number = 2 * i};
-        measure_check(get(turn, &got) && got.version == versions[i], turn->engine->name,
+        measure_check(get(turn, 2 * i) == versions[i], turn->engine->name,
                       "an item isn't what was put last");
     }
     turn_close(turn);

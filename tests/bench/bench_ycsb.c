@@ -37,7 +37,7 @@
 #include "tests/bench/zipf.h"
 #include "tests/support/temp_dir.h"
 
-enum { THREADS = 16, VALUE_BYTES = 1000, SCAN_MAX = 100 };
+enum { THREADS = 16, VALUE_BYTES = 1000, SCAN_MAX = 100, VERSIONS = 1000000 };
 
 #define KEY_STEP UINT64_C(0x9E3779B97F4B)  /* odd: a permutation of… */
 #define KEY_MASK ((UINT64_C(1) << 48) - 1) /* …these numbers */
@@ -93,10 +93,7 @@ static uint64_t number_of(uint64_t i)
 
 static void put(struct worker *worker, uint64_t i, uint64_t version)
 {
-    char key[ITEM_KEY_BYTES], value[VALUE_BYTES];
-    uint64_t number = number_of(i);
-    worker->turn->engine->put(worker->session, item_key(number, key),
-                              item_value(number, version, value, sizeof value));
+    item_put(worker->turn->engine, worker->session, number_of(i), version, VALUE_BYTES);
 }
 
 static void insert(struct worker *worker)
@@ -124,25 +121,13 @@ static uint64_t choose(struct worker *worker)
     return scramble64(rank) % n_records;
 }
 
-struct got {
-    uint64_t number, version;
-};
-
-static void check_got(void *arg, struct bytes key, struct bytes value)
-{
-    struct got *got = arg;
-    (void)key;
-    got->version = item_check(got->number, value, VALUE_BYTES);
-}
-
+/* Its version. */
 static uint64_t get(struct worker *worker, uint64_t i)
 {
-    char key[ITEM_KEY_BYTES];
-    struct got got = {.number = number_of(i)};
-    bool found =
-        worker->turn->engine->get(worker->session, item_key(got.number, key), check_got, &got);
-    measure_check(found, worker->turn->engine->name, "a record is missing");
-    return got.version;
+    const struct engine *engine = worker->turn->engine;
+    uint64_t version = item_get(engine, worker->session, number_of(i), VALUE_BYTES);
+    measure_check(version != UINT64_MAX, engine->name, "a record is missing");
+    return version;
 }
 
 /* Keys ascend; values, where there are any, are their keys'. */
@@ -173,14 +158,14 @@ static void operate(struct worker *worker)
     if (dice < workload->reads) {
         (void)get(worker, choose(worker));
     } else if ((dice -= workload->reads) < workload->updates) {
-        put(worker, choose(worker), prng_next(&worker->prng));
+        put(worker, choose(worker), prng_below(&worker->prng, VERSIONS));
     } else if ((dice -= workload->updates) < workload->inserts) {
         insert(worker);
     } else if (dice - workload->inserts < workload->scans) {
         scan(worker);
     } else {
         uint64_t i = choose(worker);
-        put(worker, i, get(worker, i) + 1);
+        put(worker, i, (get(worker, i) + 1) % VERSIONS);
     }
 }
 

@@ -68,3 +68,46 @@ uint64_t item_check(uint64_t number, struct bytes value, size_t size)
                   "item", "a value with wrong bytes");
     return version;
 }
+
+void item_put(const struct engine *engine, void *session, uint64_t number, uint64_t version,
+              size_t size)
+{
+    char key[ITEM_KEY_BYTES], value[ITEM_VALUE_MAX_BYTES];
+    engine->put(session, item_key(number, key), item_value(number, version, value, size));
+}
+
+struct expected {
+    uint64_t number, version;
+    size_t size;
+};
+
+static void check_got(void *arg, struct bytes key, struct bytes value)
+{
+    struct expected *expected = arg;
+    (void)key;
+    expected->version = item_check(expected->number, value, expected->size);
+}
+
+uint64_t item_get(const struct engine *engine, void *session, uint64_t number, size_t size)
+{
+    char key[ITEM_KEY_BYTES];
+    struct expected expected = {.number = number, .size = size};
+    bool found = engine->get(session, item_key(number, key), check_got, &expected);
+    return found ? expected.version : UINT64_MAX;
+}
+
+static void check_scanned(void *arg, struct bytes key, struct bytes value)
+{
+    struct expected *expected = arg;
+    measure_check(item_number(key) == expected->number, "scan", "an item out of order, or a gap");
+    (void)item_check(expected->number, value, expected->size);
+    expected->number += 2;
+}
+
+uint64_t item_scan(const struct engine *engine, void *session, uint64_t from, uint64_t n,
+                   size_t size)
+{
+    char key[ITEM_KEY_BYTES];
+    struct expected expected = {.number = from, .size = size};
+    return engine->scan(session, item_key(from, key), n, check_scanned, &expected);
+}

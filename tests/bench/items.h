@@ -15,8 +15,10 @@
 #include <stdint.h>
 
 #include "store/base/bytes.h"
+#include "tests/bench/engines.h"
 
-#define ITEM_KEY_BYTES 16u
+#define ITEM_KEY_BYTES       16u
+#define ITEM_VALUE_MAX_BYTES 1000u
 
 /* The key of `number` (below 10^16), in `text`. */
 struct bytes item_key(uint64_t number, char text[static ITEM_KEY_BYTES]);
@@ -27,10 +29,22 @@ uint64_t item_number(struct bytes key);
 /* Place `i` of a random-looking order of the numbers from 0 up to `n`. */
 uint64_t item_shuffled(uint64_t i, uint64_t n);
 
-/* Writes the value, `size` ≥ 16 bytes, and returns it. */
+/* Writes the value, `size` bytes from 16 on, and returns it. */
 struct bytes item_value(uint64_t number, uint64_t version, void *into, size_t size);
 
 /* Reads every byte of the item's value, which has `size` bytes; returns its version. */
 uint64_t item_check(uint64_t number, struct bytes value, size_t size);
+
+/* Puts a version of the item, whose value has `size` bytes. */
+void item_put(const struct engine *engine, void *session, uint64_t number, uint64_t version,
+              size_t size);
+
+/* Gets and checks it: its version, or UINT64_MAX where it isn't there. */
+uint64_t item_get(const struct engine *engine, void *session, uint64_t number, size_t size);
+
+/* Scans up to `n` items from an even number on, and checks that they are all even numbers' in order
+ * without a gap. Returns how many there were. */
+uint64_t item_scan(const struct engine *engine, void *session, uint64_t from, uint64_t n,
+                   size_t size);
 
 #endif
