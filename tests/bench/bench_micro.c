@@ -354,7 +354,7 @@ static const struct piece {
 enum { PIECES = sizeof pieces / sizeof pieces[0] };
 
 /* callgrind counts while it is in this function (--toggle-collect). */
-__attribute__((noinline, noclone)) static void counted(const struct piece *piece)
+__attribute__((noinline)) static void counted(const struct piece *piece)
 {
     piece->run(ITEMS);
     __asm__ volatile("" ::: "memory"); /* no jump into it: that wouldn't be inside */

@@ -221,11 +221,12 @@ static void run(struct turn *turn, const struct workload *workload, uint64_t n)
                             .round = turn->round,
                             .value = measure_rate(n, began),
                             .unit = "ops/s"};
+    uint64_t half = n / 2, nearly_all = n * 99 / 100;
     qsort(ns, n, sizeof *ns, compare);
     figure_print(&figure,
                  "\"threads\":%d,\"records\":%" PRIu64 ",\"operations\":%" PRIu64
                  ",\"p50_us\":%.1f,\"p99_us\":%.1f",
-                 THREADS, n_records, n, (double)ns[n / 2] / 1e3, (double)ns[n * 99 / 100] / 1e3);
+                 THREADS, n_records, n, (double)ns[half] / 1e3, (double)ns[nearly_all] / 1e3);
     free(turn->inserted);
     free(ns);
 }

@@ -297,11 +297,11 @@ static uint64_t etcd_scan(void *session, struct bytes start, uint64_t n, engine_
     return each_key(session, "kvs", etcd_key_of, each, arg);
 }
 
-#define SERVER(its_name, its_put, its_get, its_scan)                                           \
-    {                                                                                          \
-        .name = its_name, .open = url_open, .close = url_close, .session_new = connection_new, \
-        .session_free = connection_free, .put = its_put, .sync = no_sync, .get = its_get,      \
-        .scan = its_scan, .compact = no_compact,                                               \
+#define SERVER(its_name, its_put, its_get, its_scan)                                             \
+    {                                                                                            \
+        .name = (its_name), .open = url_open, .close = url_close, .session_new = connection_new, \
+        .session_free = connection_free, .put = (its_put), .sync = no_sync, .get = (its_get),    \
+        .scan = (its_scan), .compact = no_compact,                                               \
     }
 
 const struct engine http_varve = SERVER("varve", varve_put, varve_get, varve_scan);

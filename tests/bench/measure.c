@@ -53,7 +53,8 @@ void measure_options(int argc, char *argv[], const struct measure_option options
 {
     for (int i = 1; i < argc; i++) {
         size_t o = 0;
-        while (o < n && (strncmp(argv[i], "--", 2) != 0 || strcmp(argv[i] + 2, options[o].name))) {
+        while (o < n &&
+               (strncmp(argv[i], "--", 2) != 0 || strcmp(argv[i] + 2, options[o].name) != 0)) {
             o++;
         }
         if (o < n && options[o].flag) {
