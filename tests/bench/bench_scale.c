@@ -8,7 +8,7 @@
  *   --dir DIR    where the databases are made
  *   --peers A,B  these engines; varve unless given
  *   --only A,B   these stages only: items, log, tables
- *   --quick      little of everything, to see that it runs
+ *   --quick      little of everything that isn't given, to see that it runs
  *
  * Each engine and stage in a process and a directory of its own, in turning order; each value that
  * is read is checked.
@@ -38,7 +38,7 @@
 
 enum { SMALL_BYTES = 100, LARGE_BYTES = 1000, READS_MAX = 1000000, CHECKS = 1000 };
 
-static uint64_t fewest_items = 100000, most_items = 10000000, log_mib = 1024, tables_mib = 10240;
+static uint64_t fewest_items, most_items, log_mib, tables_mib;
 
 /* What one engine does in one round. */
 struct turn {
@@ -334,11 +334,10 @@ int main(int argc, char *argv[])
         {.name = "quick", .flag = &quick},
     };
     measure_options(argc, argv, options, sizeof options / sizeof options[0]);
-    if (quick) {
-        fewest_items = 1000;
-        most_items = 10000;
-        log_mib = tables_mib = 16;
-    }
+    fewest_items = quick ? 1000 : 100000;
+    most_items = most_items ? most_items : quick ? 10000 : 10000000;
+    log_mib = log_mib ? log_mib : quick ? 16 : 1024;
+    tables_mib = tables_mib ? tables_mib : quick ? 16 : 10240;
     left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     measure_check(left != MAP_FAILED, "mmap", "failed");
     size_t n_engines;

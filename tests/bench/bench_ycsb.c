@@ -8,7 +8,7 @@
  *   --operations N  of each workload: as many
  *   --dir DIR       where the engines' databases are made
  *   --peers A,B     these engines only
- *   --quick         one round of 1,000 records, to see that it runs
+ *   --quick         one round of 1,000 records unless given otherwise, to see that it runs
  *
  * As in Cooper et al., "Benchmarking Cloud Serving Systems with YCSB" (SoCC 2010):
  *
@@ -286,7 +286,7 @@ int main(int argc, char *argv[])
 {
     struct server servers[] = {{&http_varve, NULL}, {&http_webdis, NULL}, {&http_etcd, NULL}};
     const char *dir = NULL, *peers = NULL;
-    uint64_t rounds = 3;
+    uint64_t rounds = 0;
     bool http = false, quick = false;
     const struct measure_option options[] = {
         {.name = "http", .flag = &http},
@@ -301,11 +301,8 @@ int main(int argc, char *argv[])
         {.name = "quick", .flag = &quick},
     };
     measure_options(argc, argv, options, sizeof options / sizeof options[0]);
-    if (quick) {
-        rounds = 1;
-        n_records = n_operations = 1000;
-    }
-    n_records = n_records ? n_records : http ? 20000 : 100000;
+    rounds = rounds ? rounds : quick ? 1 : 3;
+    n_records = n_records ? n_records : quick ? 1000 : http ? 20000 : 100000;
     n_operations = n_operations ? n_operations : n_records;
     const char *base = http ? NULL : measure_dir(dir);
     for (unsigned round = 1; round <= rounds; round++) {

@@ -4,8 +4,6 @@
 #include "tests/bench/measure.h"
 #include "tests/support/random.h"
 
-#define ORDER_STEP UINT64_C(2654435761) /* a prime above every count of items but its multiples */
-
 struct bytes item_key(uint64_t number, char text[static ITEM_KEY_BYTES])
 {
     for (size_t at = ITEM_KEY_BYTES; at-- > 0; number /= 10) {
@@ -26,9 +24,25 @@ uint64_t item_number(struct bytes key)
     return number;
 }
 
+/* A Feistel network permutes the numbers of an even count of bits; one that comes out too high is
+ * put in again until it doesn't, which permutes those below n. */
 uint64_t item_shuffled(uint64_t i, uint64_t n)
 {
-    return i * ORDER_STEP % n;
+    unsigned half = 1;
+    while (n > UINT64_C(1) << 2 * half) {
+        half++;
+    }
+    uint64_t mask = (UINT64_C(1) << half) - 1;
+    do {
+        uint64_t left = i >> half, right = i & mask;
+        for (uint64_t round = 0; round < 3; round++) {
+            uint64_t next = left ^ (scramble64(right << 2 | round) & mask);
+            left = right;
+            right = next;
+        }
+        i = left << half | right;
+    } while (i >= n);
+    return i;
 }
 
 /* Words of the first half, the version's included. */

@@ -26,7 +26,7 @@ struct bytes item_key(uint64_t number, char text[static ITEM_KEY_BYTES]);
 /* The number that `key` stands for. */
 uint64_t item_number(struct bytes key);
 
-/* Place `i` of a random-looking order of the numbers from 0 up to `n`. */
+/* Place `i` of a random-looking order of the numbers below `n`, which is below 2^60. */
 uint64_t item_shuffled(uint64_t i, uint64_t n);
 
 /* Writes the value, `size` bytes from 16 on, and returns it. */

@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,12 +148,30 @@ static uint64_t proc_number(const char *path, const char *label)
 
 uint64_t measure_written_bytes(void)
 {
-    return proc_number("/proc/self/io", "write_bytes:");
+    return proc_number("/proc/self/io", "wchar:");
 }
 
 uint64_t measure_anonymous_bytes(void)
 {
     return proc_number("/proc/self/status", "RssAnon:") * 1024;
+}
+
+uint64_t measure_disk_bytes(const char *path)
+{
+    enum { SECTOR_BYTES = 512 };
+    char name[64];
+    struct stat status;
+    uint64_t sectors = 0;
+    measure_check(stat(path, &status) == 0, path, "isn't there");
+    (void)snprintf(name, sizeof name, "/sys/dev/block/%u:%u/stat", major(status.st_dev),
+                   minor(status.st_dev));
+    FILE *file = fopen(name, "re");
+    if (file) {
+        measure_check(fscanf(file, "%*u %*u %*u %*u %*u %*u %" SCNu64, &sectors) == 1, name,
+                      "has no seventh number");
+        fclose(file);
+    }
+    return sectors * SECTOR_BYTES;
 }
 
 void measure_settle(void)

@@ -64,9 +64,14 @@ void measure_apart(void (*work)(void *arg), void *arg);
  * Once a program. */
 const char *measure_dir(const char *dir);
 
-/* Bytes that this process has sent toward the disk: write_bytes of /proc/self/io, which counts a
- * page when it becomes dirty. */
+/* Bytes that this process has handed to write calls: wchar of /proc/self/io. Its write_bytes would
+ * be nearer to the disk but counts, for each few bytes that are changed, the whole folio of the
+ * page cache that they lie in, which may be a megabyte where a file system has large ones. */
 uint64_t measure_written_bytes(void);
+
+/* Bytes that everybody has written to the disk that `path` is on, by its own count; 0: it has none.
+ * Means something on a machine that does nothing else. */
+uint64_t measure_disk_bytes(const char *path);
 
 /* Waits until that hasn't changed for two seconds (at most ten minutes): the engine's background
  * work is done. May block for long. */

@@ -1,4 +1,4 @@
-/* The ranks that zipf.h draws are as frequent as Zipf's law says. */
+/* The ranks of zipf.h are as frequent as Zipf's law says. */
 #include "tests/bench/zipf.h"
 
 #include <math.h>
