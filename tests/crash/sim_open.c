@@ -322,7 +322,8 @@ static bool may_answer(const struct sim *sim, enum err err)
     return err == ERR_OK || (err == ERR_CLOSED && sim->ending) ||
            ((err == ERR_READ_ONLY || err == ERR_OUTCOME_UNKNOWN) && failed) ||
            (err == ERR_NO_SPACE && sim->space_failed) ||
-           (err == ERR_IO && (sim->io_failed || sim->crashed));
+           /* A name that others left in doubt is an I/O error, whatever theirs was. */
+           (err == ERR_IO && (sim->io_failed || sim->dir_uncertain || sim->crashed));
 }
 
 static void on_answered(void *arg, enum err err)
