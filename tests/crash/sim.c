@@ -107,6 +107,14 @@ static void scan_something(struct sim *sim)
     }
 }
 
+/* Seldom a pass, often a part of a table. */
+static void scrub_some(struct sim *sim)
+{
+    uint64_t steps = UINT64_C(1) << prng_below(&sim->random, 5);
+    while (steps-- > 0 && sim_scrub(sim) && !sim->crashed) {
+    }
+}
+
 void sim_restart(struct sim *sim, bool calm)
 {
     if (!sim_close(sim)) {
@@ -147,8 +155,10 @@ static void act(struct sim *sim)
 {
     struct prng *random = &sim->random;
     uint64_t dice = prng_below(random, 1000);
-    if (dice < 420) {
+    if (dice < 400) {
         write_something(sim);
+    } else if (dice < 420) {
+        scrub_some(sim);
     } else if (dice < 510) {
         sim_get(sim, (unsigned)prng_below(random, MODEL_KEYS), prng_chance(random, 20));
     } else if (dice < 525) {

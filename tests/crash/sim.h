@@ -3,12 +3,13 @@
  * threads on files in memory, driven in a seeded order, beside a model of what it must hold.
  *
  * Each round runs a random workload: puts, deletes, batches, conditions, gets whose entries stay
- * pinned, scans that stay open over later writes, flushes, compactions, restarts, and writes that
- * are stopped between their moves (engine.h: on_stop) while everything else goes on. The disk may
- * fail at any operation, once, for ever or now and then, write a part, or be full for a while. The
- * round ends with a power failure before a random operation, a kill, or a close. What wasn't synced
- * is kept in part, chosen by the seed. Then the store is opened again, maybe failing or crashing on
- * the way, and must be what the model allows (model.h); the next round goes on from there.
+ * pinned, scans that stay open over later writes, flushes, compactions, scrubbing, restarts, and
+ * writes that are stopped between their moves (engine.h: on_stop) while everything else goes on.
+ * The disk may fail at any operation, once, for ever or now and then, write a part, or be full for
+ * a while. The round ends with a power failure before a random operation, a kill, or a close. What
+ * wasn't synced is kept in part, chosen by the seed. Then the store is opened again, maybe failing
+ * or crashing on the way, and must be what the model allows (model.h); the next round goes on from
+ * there.
  *
  * Everything is told apart by its order alone: an operation that takes long is the same as steps of
  * others before it, which the dice bring about. So nothing here blocks or sleeps.
@@ -62,6 +63,7 @@ struct sim_result {
     uint64_t writes, stops, rotations_in_stops, crashes_in_stops, failed_conditions, refusals;
     uint64_t unknown_outcomes, gets, scans;
     uint64_t flushes, compactions, rotations, torn_tails, checks;
+    uint64_t scrub_passes, scrub_failures, scrub_reports; /* failed operations; damage told */
     uint64_t operations;  /* of files, in the last life of the machine */
     uint64_t omitted;     /* syncs that were left out */
     uint64_t hash;        /* of all that happened */

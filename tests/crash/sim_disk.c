@@ -70,6 +70,9 @@ static void check_call(struct sim *sim, const struct vfs_mem_call *call)
     if (sim->manifest_failed && call->op == VFS_MEM_RENAME) {
         sim_violate(sim, "a manifest was replaced after that had failed before");
     }
+    if (sim->scrubbing && VFS_MEM_BIT(call->op) & VFS_MEM_CHANGES) {
+        sim_violate(sim, "%s of %s by the scrubber", vfs_mem_op_name(call->op), call->name);
+    }
 }
 
 /* Between a manifest's rename and its directory sync is where most orders matter; chance alone
@@ -96,6 +99,8 @@ static struct vfs_mem_verdict fail(struct sim *sim, const struct vfs_mem_call *c
     struct vfs_mem_verdict verdict = sim->fault.verdict;
     verdict.bytes = call->size_bytes ? prng_below(&sim->random, call->size_bytes) : 0;
     sim->result->failed_operations++;
+    sim->result->scrub_failures += sim->scrubbing;
+    sim->scrub_failed = sim->last_fails = true;
     snprintf(sim->last_failed, sizeof sim->last_failed, "%s", call->name);
     if (sim->fault.fills) {
         sim_disk_fill(sim, 0);
@@ -114,6 +119,7 @@ static struct vfs_mem_verdict hook(void *arg, const struct vfs_mem_call *call)
     struct sim *sim = arg;
     note_call(sim, call);
     check_call(sim, call);
+    sim->last_fails = false;
     if (call->number == sim->crash_at || is_fragile(sim, call)) {
         sim->crashed = true;
         sim->result->crashes_in_stops += sim->stopped;

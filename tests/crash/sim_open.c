@@ -12,10 +12,11 @@
 
 /* --- Events --- */
 
-/* Whether there is a reason for the event. */
+/* Whether there is a reason for the event: for the scrubber's it came in the same step. */
 static bool is_allowed(const struct sim *sim, enum store_event_kind kind)
 {
-    bool io = sim->io_failed || sim->crashed, space = sim->space_failed || sim->crashed;
+    bool io = (sim->scrubbing ? sim->scrub_failed : sim->io_failed) || sim->crashed;
+    bool space = sim->space_failed || sim->crashed;
     bool failed = kind == STORE_EVENT_LOG_POISONED || kind == STORE_EVENT_MANIFEST_FAILED ||
                   kind == STORE_EVENT_BACKGROUND_FAILED;
     return !(failed && !io && !space) && !(kind == STORE_EVENT_TABLE_DAMAGED && !io) &&
@@ -30,6 +31,7 @@ static void on_event(void *arg, const struct store_event *event)
     sim->result->flushes += event->kind == STORE_EVENT_FLUSHED;
     sim->result->compactions += event->kind == STORE_EVENT_COMPACTED;
     sim->result->full_disks += event->kind == STORE_EVENT_NO_SPACE;
+    sim->result->scrub_reports += sim->scrubbing && event->kind == STORE_EVENT_TABLE_DAMAGED;
     if (event->kind == STORE_EVENT_LOG_POISONED) {
         sim->poisoned = true;
         memcpy(sim->poisoned_segment, sim->last_failed, sizeof sim->last_failed);
@@ -365,6 +367,7 @@ void sim_settle(struct sim *sim)
         more = engine_log_step(sim->store);
         more = engine_flush_step(sim->store) || more;
         more = engine_compaction_step(sim->store) || more;
+        more = sim_scrub(sim) || more;
         more = engine_reclaim_step(sim->store) || more;
         /* What would wake the flush thread. */
         more = atomic_load(&sim->store->requests_changed) || more;

@@ -108,6 +108,9 @@ struct sim {
     bool filled;       /* …as now */
     char last_created; /* kind of the file created last: says what a directory sync is for */
     char last_failed[MEM_NAME_BYTES];
+    bool scrubbing;    /* what happens is a step of the scrubber's… */
+    bool scrub_failed; /* …an operation of which failed… */
+    bool last_fails;   /* …and so did the one that came last */
 
     /* Since the store was opened, or its opening began. */
     bool io_failed;     /* an operation failed with an I/O error */
@@ -172,6 +175,11 @@ void sim_scan_close(struct sim_scan *scan);
 void sim_let_go(struct sim *sim);
 /* All keys, by lookups and by a scan, which must agree. */
 void sim_read_all(struct sim *sim, struct model_state *ret_state);
+
+/* sim_scrub.c */
+/* A step of the scrubber, after which what failed must have been told, and nothing else. False at
+ * the end of a pass. */
+bool sim_scrub(struct sim *sim);
 
 /* sim_open.c */
 /* Opens what is there, as it is. */

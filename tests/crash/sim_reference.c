@@ -93,6 +93,13 @@ static void grow(struct sim *sim)
     check_keys(sim);
 }
 
+/* Begins while all tables are as they were flushed, and goes on behind their merging. */
+static void scrub(struct sim *sim, unsigned steps)
+{
+    while (steps-- > 0 && goes_on(sim) && sim_scrub(sim)) {
+    }
+}
+
 static void shrink(struct sim *sim)
 {
     for (unsigned key = 0; key < MODEL_KEYS; key += 2) {
@@ -101,7 +108,9 @@ static void shrink(struct sim *sim)
     if (goes_on(sim)) {
         sim_request(sim, true);
     }
+    scrub(sim, 3);
     drive(sim, 60);
+    scrub(sim, 100);
     check_keys(sim);
 }
 

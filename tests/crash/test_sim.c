@@ -51,6 +51,9 @@ static void print(const struct sim_result *sum)
            "manifests in doubt, %llu writes with unknown outcome, %llu refused\n",
            N(failed_operations), N(failed_openings), N(full_disks), N(poisoned_logs),
            N(failed_manifests), N(unknown_outcomes), N(refusals));
+    printf("%llu passes of the scrubber, under which %llu operations failed, for which %llu tables "
+           "were taken for damaged\n",
+           N(scrub_passes), N(scrub_failures), N(scrub_reports));
     printf("%llu writes, %llu conditions failed; %llu writes were stopped, with %llu rotations and "
            "%llu crashes meanwhile\n",
            N(writes), N(failed_conditions), N(stops), N(rotations_in_stops), N(crashes_in_stops));
