@@ -276,11 +276,12 @@ void sim_run(const struct sim_options *options, struct sim_result *ret_result)
     struct sim_result *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert(shared != MAP_FAILED);
+    fflush(NULL); /* so that the child doesn't print it again */
     pid_t child = fork();
     assert(child >= 0);
     if (child == 0) {
         run(options, shared);
-        _exit(0);
+        exit(0); /* by way of LeakSanitizer, in its build */
     }
     int status;
     pid_t ended = waitpid(child, &status, 0);

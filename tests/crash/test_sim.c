@@ -106,6 +106,7 @@ static void repeats_a_seed_exactly(void **state)
     struct sim_result first, second, other;
     sim_run(&options, &first);
     sim_run(&options, &second);
+    assert_false(first.violated);
     assert_memory_equal(&first, &second, offsetof(struct sim_result, violated));
     options.seed++;
     sim_run(&options, &other);
