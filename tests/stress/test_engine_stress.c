@@ -211,6 +211,18 @@ static void add_op(struct store_write *write, struct flight *flight, size_t i, b
     pattern_fill(key->name, key->step, value, size);
 }
 
+/* A disk that others keep busy may take longer than writes wait; then it is tried again. */
+static struct store_write *new_write(const struct store_write_size *size)
+{
+    struct store_write *write;
+    enum err err;
+    while ((err = store_write_new_sync(store, size, &write)) == ERR_BUSY) {
+        atomic_fetch_add(&n_busy, 1);
+    }
+    assert(err == ERR_OK);
+    return write;
+}
+
 static void write_once(struct writer *writer)
 {
     struct prng *prng = &writer->prng;
@@ -218,14 +230,8 @@ static void write_once(struct writer *writer)
     bool both = prng_chance(prng, 20);
     bool deletes = prng_chance(prng, 25), conditional = prng_chance(prng, 30);
     size_t size = draw_size(prng);
-    struct store_write *write;
     struct store_write_size asked = {.ops = both ? 2 : 1, .bytes = 2 * (size + KEY_BYTES + 64)};
-    enum err err;
-    do { /* a disk that others keep busy may take longer than writes wait */
-        err = store_write_new_sync(store, &asked, &write);
-        n_busy += err == ERR_BUSY;
-    } while (err == ERR_BUSY);
-    assert(err == ERR_OK);
+    struct store_write *write = new_write(&asked);
 
     struct flight *flight = new_flight(writer, asked.ops);
     flight->keys[0] = both ? &own[0] : &own[2 + prng_below(prng, KEYS_EACH - 2)];
@@ -253,10 +259,9 @@ static void race(struct writer *writer, unsigned number)
     struct bytes key = race_key(number, text);
     struct store_put put = {.key = key, .value_bytes = 64};
     struct store_write_size asked = {.ops = 1, .bytes = 200};
-    struct store_write *write;
+    struct store_write *write = new_write(&asked);
     void *value;
     bool failed;
-    assert(store_write_new_sync(store, &asked, &write) == ERR_OK);
     assert(store_write_put(write, &put, &value) == ERR_OK);
     pattern_fill(key, writer->index + 1, value, 64);
     store_write_condition(write, is_absent, NULL);
