@@ -226,6 +226,7 @@ void admission_give_back(struct store *store, uint64_t bytes)
 void admission_expire(struct store *store)
 {
     uint64_t now_us = engine_now_us();
+    admission_pump(store); /* what they waited for may have come while nobody ran */
     for (;;) {
         pthread_mutex_lock(&store->admission_mutex);
         struct store_write *write = store->waiting_first;

@@ -103,7 +103,7 @@ void admission_pump(struct store *store);
 bool admission_extend(struct store_write *write, uint64_t bytes);
 /* Gives back all that the write had. */
 void admission_give_back(struct store *store, uint64_t bytes);
-/* Ends those that have waited too long, with ERR_BUSY; log thread. */
+/* Ends those that have waited too long and still can't be let in, with ERR_BUSY. */
 void admission_expire(struct store *store);
 /* Ends all that wait, with `err`. */
 void admission_fail_all(struct store *store, enum err err);

@@ -572,6 +572,24 @@ static void nobody_is_slowed_down_for_long(void **state)
     store_write_abort(second.write);
 }
 
+/* The process stood still for so long. */
+static void who_can_be_let_in_is_not_refused_however_late_it_is(void **state)
+{
+    struct attempt first, second;
+    (void)state;
+    slowdown_set(&store->slowdown, engine_now_us(), 1);
+    admit(&first, 1, 1000);
+    ask(&second, 1, 1000);
+    assert_false(second.answered);
+    store->waiting_first->waiting_since_us -= ENGINE_WAIT_MAX_MS * 1000;
+    engine_log_idle_step(store);
+    assert_true(second.answered);
+    assert_ok(second.err);
+    slowdown_set(&store->slowdown, engine_now_us(), 0);
+    store_write_abort(first.write);
+    store_write_abort(second.write);
+}
+
 static void what_can_never_fit_is_refused_at_once(void **state)
 {
     struct attempt attempt;
@@ -898,6 +916,7 @@ int main(void)
         TEST(too_many_waiting_writes_are_refused),
         TEST(a_write_that_waits_too_long_is_refused_while_the_log_is_busy),
         TEST(nobody_is_slowed_down_for_long),
+        TEST(who_can_be_let_in_is_not_refused_however_late_it_is),
         TEST(what_can_never_fit_is_refused_at_once),
         TEST(a_full_disk_refuses_puts_and_nothing_else),
         TEST(pinned_values_stay_whatever_happens_to_their_keys),
