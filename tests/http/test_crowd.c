@@ -18,7 +18,7 @@
 #include "tests/http/fixture.h"
 
 enum { OTHERS = 4, SAMPLES_MAX = 200000, LARGE_BYTES = 1 << 20, DRIP_MS = 1000 };
-enum { HEADER_TIMEOUT_MS = 3000, WINDOW_MS = 30000, LATE_MS = 45000 };
+enum { HEADER_TIMEOUT_MS = 3000, WINDOW_MS = 30000 };
 
 enum { SLACK_KIB = 8192 }; /* what the allocator keeps, however many there are */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -51,10 +51,17 @@ struct other {
     pthread_t thread;
     struct client *client;
     _Atomic bool *stop;
-    _Atomic unsigned failed;
     uint32_t *samples_us;
     size_t n;
+    unsigned busy, failed;
+    struct reply first_failed;
 };
+
+/* A write that waits for a slow disk for too long is told to try again, whoever else is there. */
+static bool is_busy(const struct reply *reply)
+{
+    return reply->status == 503 && strstr(reply->body, "/problems/busy") != NULL;
+}
 
 static void *go_on(void *arg)
 {
@@ -65,10 +72,13 @@ static void *go_on(void *arg)
         struct reply reply = writes ? client_put(other->client, "/kv/other", "value")
                                     : client_get(other->client, "/kv/other");
         other->samples_us[other->n++] = (uint32_t)(now_us() - began);
-        if (reply.status != 200 && reply.status != 204) {
-            atomic_fetch_add(&other->failed, 1);
+        bool failed = reply.status != 200 && reply.status != 204 && !is_busy(&reply);
+        other->busy += is_busy(&reply);
+        if (failed && other->failed++ == 0) {
+            other->first_failed = reply;
+        } else {
+            reply_free(&reply);
         }
-        reply_free(&reply);
     }
     return NULL;
 }
@@ -103,7 +113,7 @@ static struct others *others_start(const struct server *server)
 static void others_stop(struct others *others, const char *when)
 {
     size_t n = 0;
-    unsigned failed = 0;
+    unsigned busy = 0;
     uint32_t *all = malloc(OTHERS * SAMPLES_MAX * sizeof all[0]);
     assert_non_null(all);
     atomic_store(&others->stop, true);
@@ -112,18 +122,47 @@ static void others_stop(struct others *others, const char *when)
         pthread_join(other->thread, NULL);
         memcpy(all + n, other->samples_us, other->n * sizeof all[0]);
         n += other->n;
-        failed += other->failed;
+        busy += other->busy;
+        if (other->failed > 0) {
+            fail_msg("%s: %u of %zu requests of a client failed, the first with status %u: %s%s",
+                     when, other->failed, other->n, other->first_failed.status,
+                     other->first_failed.error, other->first_failed.body);
+        }
         free(other->samples_us);
         client_free(other->client);
     }
     qsort(all, n, sizeof all[0], by_size);
     assert_true(n > 0);
     size_t median = n / 2, p99 = n * 99 / 100;
-    printf("%s: %zu requests of others, median %.2f ms, p99 %.2f ms\n", when, n,
+    printf("%s: %zu requests of others (%u busy), median %.2f ms, p99 %.2f ms\n", when, n, busy,
            all[median] / 1000.0, all[p99] / 1000.0);
-    assert_int_equal(failed, 0);
     free(all);
     free(others);
+}
+
+/* --- What the server has --- */
+
+/* A number of /metrics, by the beginning of its line. */
+static uint64_t metric(struct client *client, const char *series)
+{
+    struct reply page = client_get(client, "/metrics");
+    assert_status(&page, 200);
+    const char *line = strstr(page.body, series);
+    assert_non_null(line);
+    uint64_t value = strtoull(line + strlen(series), NULL, 10);
+    reply_free(&page);
+    return value;
+}
+
+/* Of its own, without what the store keeps of the values that the others write, the more the longer
+ * it takes. */
+static uint64_t memory_kib(const struct server *server, struct client *client)
+{
+    uint64_t kib = server_memory_kib(server, "RssAnon");
+    uint64_t stored_kib = (metric(client, "\nvarve_memtable_bytes ") +
+                           metric(client, "\nvarve_sealed_memtable_bytes ")) /
+                          1024;
+    return kib > stored_kib ? kib - stored_kib : 0;
 }
 
 /* --- The crowd --- */
@@ -187,8 +226,7 @@ static void print_cuts(const struct member members[], size_t n, enum kind kind, 
     if (count > 0) {
         printf("%zu %s were cut off %.1f to %.1f s after they began\n", count, what,
                (double)first / 1000, (double)last / 1000);
-        assert_in_range(first, kind == SLOW_HEADER ? HEADER_TIMEOUT_MS / 2 : WINDOW_MS * 9 / 10,
-                        LATE_MS);
+        assert_true(first >= (kind == SLOW_HEADER ? HEADER_TIMEOUT_MS / 2 : WINDOW_MS * 9 / 10));
     }
 }
 
@@ -210,18 +248,18 @@ static void a_crowd_of_slow_clients_is_cut_off_and_others_go_on(void **state)
     struct others *others = others_start(server);
     (void)poll(NULL, 0, full ? 5000 : 1000); /* the time for which they are measured */
     others_stop(others, "before");
-    uint64_t before_kib = server_memory_kib(server, "RssAnon"), most_kib = 0;
+    uint64_t before_kib = memory_kib(server, client), most_kib = 0;
     others = others_start(server);
     uint64_t began = now_ms();
     for (size_t i = 0; i < n; i++) {
         join_crowd(server, &members[i], i >= slow ? UNREAD : i % 2 ? SLOW_BODY : SLOW_HEADER);
     }
     for (size_t left = n; left > 0;) {
-        if (now_ms() - began > PATIENCE_MS) {
+        if (now_ms() - began > WINDOW_MS + PATIENCE_MS) {
             fail_msg("%zu of the slow ones are still there", left);
         }
         left = drip(members, n, began, full);
-        uint64_t kib = server_memory_kib(server, "RssAnon");
+        uint64_t kib = memory_kib(server, client);
         most_kib = kib > most_kib ? kib : most_kib;
         (void)poll(NULL, 0, DRIP_MS); /* the rate at which they send */
     }
@@ -246,16 +284,31 @@ static void a_crowd_of_slow_clients_is_cut_off_and_others_go_on(void **state)
 
 /* --- Connections, one after the other --- */
 
+/* Until the server has seen the end of all connections but the client's own. */
+static void wait_for_ends(struct client *client)
+{
+    uint64_t began = now_ms();
+    while (metric(client, "\nvarve_http_connections ") > 1) {
+        if (now_ms() - began > PATIENCE_MS) {
+            fail_msg("connections that were closed are still there");
+        }
+        (void)poll(NULL, 0, 1);
+    }
+}
+
 static void ten_thousand_connections_leave_nothing_behind(void **state)
 {
     (void)state;
-    enum { CONNECTIONS = 10000, GARBAGE_BYTES = 40 };
+    enum { CONNECTIONS = 10000, AT_ONCE = 100, GARBAGE_BYTES = 40 };
     const struct linger reset = {.l_onoff = 1, .l_linger = 0};
     struct server *server = server_start(NULL);
     struct client *client = client_new(server);
     expect_status(client, 201, "PUT", "/kv/other", NULL, "value");
     uint64_t before_kib = 0;
     for (int i = 0; i < CONNECTIONS; i++) {
+        if (i % AT_ONCE == 0) {
+            wait_for_ends(client); /* or a busy machine has more of them at once */
+        }
         if (i == CONNECTIONS / 10) {
             before_kib = server_memory_kib(server, "RssAnon");
         }
@@ -272,11 +325,12 @@ static void ten_thousand_connections_leave_nothing_behind(void **state)
         (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         close(fd);
     }
+    wait_for_ends(client);
     expect_status(client, 200, "GET", "/kv/other", NULL, NULL);
     uint64_t after_kib = server_memory_kib(server, "RssAnon");
     printf("%d connections: %" PRIu64 " KiB of memory, %" PRIu64 " KiB after a tenth of them\n",
            CONNECTIONS, after_kib, before_kib);
-    assert_true(after_kib < before_kib + (uint64_t)100 * CONNECTION_KIB);
+    assert_true(after_kib < before_kib + (uint64_t)AT_ONCE * CONNECTION_KIB);
     client_free(client);
     server_stop(server);
 }
