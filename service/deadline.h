@@ -9,6 +9,8 @@
  *   waiting          for us, not for the client: no limit
  *   idle             libmicrohttpd's own timeout
  *
+ * Who looks leaves out a client of which bytes have come that we haven't read: then we are late.
+ *
  * A connection says where it is in one number, its stamp: the phase, and a count of requests, so
  * that two short requests don't look like a long one.
  *

@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -359,6 +360,14 @@ static struct progress read_progress(int fd)
                              .client_done = info.tcpi_state == STATE_CLOSE_WAIT};
 }
 
+/* Whether bytes have come that nobody has read yet: then it is the worker that is late, which may
+ * wait for a disk, and not the client. */
+static bool has_unread(int fd)
+{
+    int unread = 0;
+    return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
 static void cut_off(struct http_server *server, struct http_connection *connection)
 {
     if (!connection->cut) {
@@ -385,7 +394,8 @@ static void watch_connection(struct http_server *server, struct http_connection 
         shutdown(connection->fd, SHUT_RD);
     }
     if (deadline_check(&connection->deadline, &server->limits, stamp, now, progress.received,
-                       progress.sent)) {
+                       progress.sent) &&
+        (phase == PHASE_ANSWER || !has_unread(connection->fd))) {
         cut_off(server, connection);
     }
 }

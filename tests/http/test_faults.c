@@ -308,6 +308,49 @@ static void versions_are_told_apart_by_date_where_syncs_are_slow(void **state)
     temp_dir_remove(faulty.dir);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* The worker stands still behind each answer that it has sent: for much longer than a client may
+ * take for the headers of a request, which another client sends meanwhile, all at once. */
+static void who_has_sent_a_request_is_not_cut_off_because_nobody_reads_it(void **state)
+{
+    (void)state;
+    enum { STILL_MS = 1500 };
+    static const char request[] = "GET /kv/key HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct faulty faulty;
+    begin(&faulty, FIELDS("--threads", "1", "--header-timeout", "200ms"));
+    expect_status(faulty.client, 201, "PUT", "/kv/key", NULL, "value");
+    int other = raw_connect(faulty.server);
+    raw_send(other, request);
+    struct reply reply = raw_reply(other);
+    assert_status(&reply, 200);
+    reply_free(&reply);
+    inject(&faulty, "inject=sendto,sendmsg,writev:delay_exit=1500000");
+    uint64_t began, took = 0;
+    while (took < STILL_MS / 2) { /* until strace is there */
+        began = now_ms();
+        expect_status(faulty.client, 200, "GET", "/kv/key", NULL, NULL);
+        expect_status(faulty.client, 200, "GET", "/kv/key", NULL, NULL);
+        took = now_ms() - began;
+    }
+    began = now_ms();
+    raw_send(other, request);
+    reply = raw_reply(other);
+    printf("a request that nobody read for %.1f s was answered with %u\n",
+           (double)(now_ms() - began) / 1000, reply.status);
+    assert_status(&reply, 200);
+    reply_free(&reply);
+    stop_injecting(&faulty);
+    close(other);
+    end(&faulty);
+    temp_dir_remove(faulty.dir);
+}
+
 int main(void)
 {
     if (!strace_works()) {
@@ -320,6 +363,7 @@ int main(void)
         cmocka_unit_test(so_does_a_manifest_that_can_not_be_replaced),
         cmocka_unit_test(a_full_disk_refuses_puts_and_heals_by_itself),
         cmocka_unit_test(versions_are_told_apart_by_date_where_syncs_are_slow),
+        cmocka_unit_test(who_has_sent_a_request_is_not_cut_off_because_nobody_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
