@@ -279,8 +279,12 @@ static enum err pick(struct store *store, const struct view *view, struct compac
     if (compactor->full) {
         return compaction_pick_full(view, ret_pick, ret_found);
     }
-    return compaction_pick_due(view, &shape, &compactor->damage, ret_pick, ret_found,
-                               &compactor->blocked);
+    enum err err = compaction_pick_due(view, &shape, &compactor->damage, ret_pick, ret_found,
+                                       &compactor->blocked);
+    if (err == ERR_OK && *ret_found) {
+        ret_pick->in_steps = atomic_load(&store->no_space);
+    }
+    return err;
 }
 
 /* Begins what is due. False: nothing is. */

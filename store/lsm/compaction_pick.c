@@ -236,8 +236,8 @@ static bool may_move(const struct compaction_pick *pick, const struct compaction
 void compaction_pick_release(struct compaction_pick *pick, struct store *store)
 {
     for (size_t i = 0; i < pick->n_inputs; i++) {
-        if (table_release(pick->tables[i])) {
-            engine_reap_table(store, pick->tables[i]);
+        if (table_release(pick->inputs[i].table)) {
+            engine_reap_table(store, pick->inputs[i].table);
         }
     }
     for (uint32_t l = 0; l < MANIFEST_LEVELS; l++) {

@@ -7,9 +7,10 @@
  * level of its own. So about a tenth of the space is overhead whatever the store's size, and a
  * small store has one level below level 0.
  *
- * For every key, order of levels is order of age. A pick keeps it: from level 0 it takes the oldest
- * table and everything in the level that overlaps with it, directly or through others; from another
- * level one table; and from the output level all that overlaps with these.
+ * Of every key, the version that is met first, from level 0 down, is the newest. A pick keeps it
+ * so: from level 0 it takes the oldest table and everything in the level that overlaps with it,
+ * directly or through others; from another level one table; and from the output level all that
+ * overlaps with these.
  *
  * Threads:   compaction thread.
  * Ownership: a pick has references on its tables.
@@ -57,8 +58,9 @@ struct compaction_damage {
 };
 
 struct compaction_pick {
-    bool full; /* everything there is */
-    bool move; /* the one input only changes its level: no byte is rewritten */
+    bool full;     /* everything there is */
+    bool move;     /* the one input only changes its level: no byte is rewritten */
+    bool in_steps; /* space is short: what is done takes its inputs' place before all is */
     uint32_t level, output_level;
     size_t n_inputs;
     struct engine_edit_table *inputs;

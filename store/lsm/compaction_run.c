@@ -15,7 +15,7 @@ struct output {
     struct table *table; /* NULL: not opened yet */
 };
 
-enum phase { PHASE_MERGE, PHASE_SYNC, PHASE_VERIFY, PHASE_READY };
+enum phase { PHASE_MERGE, PHASE_SYNC, PHASE_VERIFY, PHASE_REPLACE, PHASE_READY };
 
 struct compaction {
     struct store *store;
@@ -23,14 +23,18 @@ struct compaction {
     uint64_t table_bytes;
     uint64_t began_us;
     enum phase phase;
-    bool started; /* the merge stands somewhere */
+    bool started; /* the merge stands somewhere… */
+    bool merged;  /* …or is at its end */
     bool keep_outputs;
     struct merge *merge;
     struct table_writer *writer; /* NULL: no output is open */
     struct output *outputs;
-    size_t n_outputs, room_outputs;
+    size_t n_outputs, room_outputs; /* not installed yet */
     size_t n_verified;
-    uint64_t written_bytes; /* of the finished outputs */
+    size_t n_inputs, n_written; /* of all steps */
+    uint64_t input_bytes;
+    size_t passed, replaced; /* in steps: tables of the output level before the key, and gone */
+    uint64_t written_bytes;  /* of the finished outputs */
     uint64_t verified_bytes;
     uint64_t dropped_markers;
     uint64_t failed_syncs;            /* of the directory, before there was an output */
@@ -59,6 +63,10 @@ enum err compaction_new(struct store *store, struct compaction_pick *pick, uint6
             return err;
         }
     }
+    for (size_t i = 0; i < pick->n_inputs; i++) {
+        compaction->input_bytes += table_info(pick->tables[i])->size_bytes;
+    }
+    compaction->n_inputs = pick->n_inputs;
     compaction->pick = *pick;
     *pick = (struct compaction_pick){.n_inputs = 0};
     *ret_compaction = compaction;
@@ -85,12 +93,9 @@ uint64_t compaction_bytes(const struct compaction *compaction)
 /* Each byte is read, written and read back, as far as it isn't dropped. */
 uint64_t compaction_bytes_left(const struct compaction *compaction)
 {
-    uint64_t all = 0, done = compaction_bytes(compaction);
+    uint64_t all = COMPACTION_PASSES * compaction->input_bytes, done = compaction_bytes(compaction);
     if (compaction->pick.move) {
         return 0;
-    }
-    for (size_t i = 0; i < compaction->pick.n_inputs; i++) {
-        all += COMPACTION_PASSES * table_info(compaction->pick.tables[i])->size_bytes;
     }
     return all > done ? all - done : 0;
 }
@@ -177,6 +182,7 @@ static enum err close_output(struct compaction *compaction)
         return err;
     }
     compaction->outputs[compaction->n_outputs++] = output;
+    compaction->n_written++;
     compaction->written_bytes += output.info.size_bytes;
     return ERR_OK;
 }
@@ -204,6 +210,37 @@ static enum err write_item(struct compaction *compaction, const struct merge_ite
     return table_writer_add(compaction->writer, item->record);
 }
 
+/* --- Steps --- */
+
+/* The inputs that are in the output level; they are the last ones. NULL: none is. */
+static const struct merge_run *output_run(const struct compaction *compaction)
+{
+    const struct compaction_pick *pick = &compaction->pick;
+    bool any = pick->inputs[pick->n_inputs - 1].level == pick->output_level;
+    return any ? &pick->runs[pick->n_runs - 1] : NULL;
+}
+
+static uint64_t step_bytes(const struct compaction *compaction)
+{
+    uint64_t bytes = compaction->writer ? table_writer_bytes(compaction->writer) : 0;
+    for (size_t i = 0; i < compaction->n_outputs; i++) {
+        bytes += compaction->outputs[i].info.size_bytes;
+    }
+    return bytes;
+}
+
+/* Whether a step ends before `key`: it is the first one behind a table of the output level, so that
+ * no table that stays has a range with anything written. */
+static bool ends_step(struct compaction *compaction, struct bytes key)
+{
+    const struct merge_run *run = compaction->pick.in_steps ? output_run(compaction) : NULL;
+    size_t before = compaction->passed;
+    if (run) {
+        pass_tables(run, key, &compaction->passed);
+    }
+    return compaction->passed > before && step_bytes(compaction) >= compaction->table_bytes / 2;
+}
+
 /* --- The phases --- */
 
 static enum err merge_slice(struct compaction *compaction, uint64_t slice_bytes,
@@ -217,12 +254,17 @@ static enum err merge_slice(struct compaction *compaction, uint64_t slice_bytes,
         err = merge_seek(merge, bytes_of(NULL, 0), detail);
     }
     while (err == ERR_OK && merge_item(merge) && merge_read_bytes(merge) < end_bytes) {
+        if (ends_step(compaction, merge_item(merge)->key)) {
+            compaction->phase = PHASE_SYNC;
+            return compaction->writer ? close_output(compaction) : ERR_OK;
+        }
         err = write_item(compaction, merge_item(merge));
         if (err == ERR_OK) {
             err = merge_next(merge, detail);
         }
     }
     if (err == ERR_OK && !merge_item(merge)) {
+        compaction->merged = true;
         if (compaction->writer) {
             err = close_output(compaction);
         }
@@ -248,33 +290,9 @@ static enum err verify_output(struct compaction *compaction, struct err_detail *
     compaction->verified_bytes += output->info.size_bytes;
     compaction->n_verified++;
     if (compaction->n_verified == compaction->n_outputs) {
-        compaction->phase = PHASE_READY;
+        compaction->phase = compaction->merged ? PHASE_READY : PHASE_REPLACE;
     }
     return ERR_OK;
-}
-
-enum err compaction_work(struct compaction *compaction, uint64_t slice_bytes, bool *ret_done,
-                         struct err_detail *detail)
-{
-    enum err err = ERR_OK;
-    switch (compaction->phase) {
-    case PHASE_MERGE:
-        err = merge_slice(compaction, slice_bytes, detail);
-        break;
-    case PHASE_SYNC:
-        err = vfs_dir_sync_since(compaction->store->dir, compaction->failed_syncs);
-        if (err == ERR_OK) {
-            compaction->phase = PHASE_VERIFY;
-        }
-        break;
-    case PHASE_VERIFY:
-        err = verify_output(compaction, detail);
-        break;
-    case PHASE_READY:
-        break;
-    }
-    *ret_done = compaction->phase == PHASE_READY;
-    return err;
 }
 
 static void tell(const struct compaction *compaction, uint64_t read_bytes)
@@ -296,7 +314,7 @@ static void tell(const struct compaction *compaction, uint64_t read_bytes)
                  " bytes became %zu tables, %" PRIu64 " bytes; %" PRIu64
                  " delete markers went; %" PRIu64 " ms",
                  pick->full ? "all levels from" : "level", pick->level, pick->output_level,
-                 pick->n_inputs, read_bytes, compaction->n_outputs, compaction->written_bytes,
+                 compaction->n_inputs, read_bytes, compaction->n_written, compaction->written_bytes,
                  compaction->dropped_markers, (engine_now_us() - compaction->began_us) / 1000);
 }
 
@@ -315,24 +333,18 @@ static struct engine_edit_table *additions(const struct compaction *compaction, 
     return add;
 }
 
-enum err compaction_install(struct compaction *compaction)
+/* Makes the outputs take the place of `n` inputs from `first` on. */
+static enum err replace(struct compaction *compaction, size_t first, size_t n)
 {
-    struct store *store = compaction->store;
-    assert(compaction->phase == PHASE_READY);
     size_t n_add;
     struct engine_edit_table *add = additions(compaction, &n_add);
     if (!add) {
         return ERR_NO_MEMORY;
     }
-    struct engine_edit edit = {.remove = compaction->pick.inputs,
-                               .n_remove = compaction->pick.n_inputs,
-                               .add = add,
-                               .n_add = n_add};
-    enum err err = engine_apply(store, &edit);
-    if (err == ERR_OK) {
-        compaction->keep_outputs = true;
-        tell(compaction, compaction->merge ? merge_read_bytes(compaction->merge) : 0);
-    } else {
+    struct engine_edit edit = {
+        .remove = &compaction->pick.inputs[first], .n_remove = n, .add = add, .n_add = n_add};
+    enum err err = engine_apply(compaction->store, &edit);
+    if (err != ERR_OK) {
         compaction->keep_outputs = err == ERR_OUTCOME_UNKNOWN;
         for (size_t i = 0; i < n_add; i++) {
             bool last = table_release(add[i].table);
@@ -343,23 +355,91 @@ enum err compaction_install(struct compaction *compaction)
     return err;
 }
 
+static void let_go(struct compaction *compaction, struct table *table)
+{
+    if (table_release(table)) {
+        engine_reap_table(compaction->store, table);
+    }
+}
+
+/* Ends a step. What it replaced is let go, so that its space comes back. */
+static enum err replace_passed(struct compaction *compaction)
+{
+    struct compaction_pick *pick = &compaction->pick;
+    size_t n = compaction->passed - compaction->replaced;
+    size_t left = output_run(compaction)->n_tables - compaction->replaced;
+    struct engine_edit_table *first = &pick->inputs[pick->n_inputs - left];
+    enum err err = replace(compaction, pick->n_inputs - left, n);
+    if (err != ERR_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < n; i++) {
+        let_go(compaction, first[i].table);
+    }
+    memmove(first, first + n, (left - n) * sizeof *first);
+    pick->n_inputs -= n;
+    compaction->replaced = compaction->passed;
+    for (size_t i = 0; i < compaction->n_outputs; i++) {
+        let_go(compaction, compaction->outputs[i].table);
+    }
+    compaction->n_outputs = compaction->n_verified = 0;
+    compaction->failed_syncs = vfs_dir_failed_syncs(compaction->store->dir);
+    compaction->phase = PHASE_MERGE;
+    return ERR_OK;
+}
+
+enum err compaction_work(struct compaction *compaction, uint64_t slice_bytes, bool *ret_done,
+                         struct err_detail *detail)
+{
+    enum err err = ERR_OK;
+    switch (compaction->phase) {
+    case PHASE_MERGE:
+        err = merge_slice(compaction, slice_bytes, detail);
+        break;
+    case PHASE_SYNC:
+        err = vfs_dir_sync_since(compaction->store->dir, compaction->failed_syncs);
+        if (err == ERR_OK) {
+            compaction->phase = PHASE_VERIFY;
+        }
+        break;
+    case PHASE_VERIFY:
+        err = verify_output(compaction, detail);
+        break;
+    case PHASE_REPLACE:
+        err = replace_passed(compaction);
+        break;
+    case PHASE_READY:
+        break;
+    }
+    *ret_done = compaction->phase == PHASE_READY;
+    return err;
+}
+
+enum err compaction_install(struct compaction *compaction)
+{
+    assert(compaction->phase == PHASE_READY);
+    enum err err = replace(compaction, 0, compaction->pick.n_inputs);
+    if (err == ERR_OK) {
+        compaction->keep_outputs = true;
+        tell(compaction, compaction->merge ? merge_read_bytes(compaction->merge) : 0);
+    }
+    return err;
+}
+
 static void drop_output(struct compaction *compaction, struct output *output)
 {
-    struct store *store = compaction->store;
     if (!output->table) {
         if (!compaction->keep_outputs) {
             char name[FILES_NAME_BYTES];
             files_name(FILE_TABLE, output->info.number, name);
-            (void)!vfs_unlink(store->dir, name); /* else it goes at the next open */
+            (void)!vfs_unlink(compaction->store->dir, name); /* else it goes at the next open */
         }
         return;
     }
     if (!compaction->keep_outputs) {
         table_set_obsolete(output->table);
     }
-    if (table_release(output->table)) {
-        engine_reap_table(store, output->table);
-    }
+    let_go(compaction, output->table);
 }
 
 void compaction_free(struct compaction *compaction)

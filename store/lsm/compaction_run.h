@@ -5,6 +5,12 @@
  * merge and write; sync the directory; open each output and read all of it back; and only then the
  * edit. Until the edit nothing has changed but new files that no manifest names.
  *
+ * A pick in steps is for a disk without room for all outputs beside all inputs. Whenever a table is
+ * full and the merge is between two tables of the output level, those that it has passed are
+ * replaced by what they became, which frees them. The inputs of the level above stay until the end:
+ * they hide what came down from them, which is the same or was older. So a compaction that fails
+ * has not been for nothing, and one that begins anew finds nothing that it couldn't have found.
+ *
  * A delete marker is dropped if no table below the output level has a range with its key: all
  * tables that may hold something older are then among the inputs. Versions that a newer one hides
  * are always dropped: snapshots hold the tables they were taken from.

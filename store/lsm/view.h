@@ -40,8 +40,8 @@ struct view {
     struct memtable *active; /* takes the writes; NULL while the store is being opened */
     struct memtable *sealed[VIEW_SEALED_MAX]; /* newest first */
     size_t n_sealed;
-    /* Level 0: newest first, ranges overlap. Others: by key, ranges don't overlap. For every key,
-     * order of levels is order of age. */
+    /* Level 0: newest first, ranges overlap. Others: by key, ranges don't overlap. Of every
+     * key, the version that is met first, from level 0 down, is the newest. */
     struct view_level {
         struct table **tables;
         struct view_range *ranges; /* of the tables, so that most searches touch no table_info */

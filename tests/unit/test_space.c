@@ -11,7 +11,7 @@
 #include "tests/support/pattern.h"
 #include "tests/support/vfs_mem.h"
 
-enum { KEYS = 4000, VALUE_BYTES = 3000, ROUNDS = 200, STEPS = 500 };
+enum { KEYS = 8000, VALUE_BYTES = 3000, ROUNDS = 200, STEPS = 500, SPREAD = 32 };
 #define DISK_BYTES (UINT64_C(6) << 20)
 
 struct test {
@@ -48,6 +48,7 @@ static void let_pass(struct test *test)
     for (int i = 0; i < 4; i++) {
         driven_flushes(&test->driven);
         for (int steps = 0; steps < STEPS && engine_compaction_step(test->driven.store); steps++) {
+            driven_reclaims(&test->driven);
         }
         driven_reclaims(&test->driven);
     }
@@ -122,6 +123,34 @@ static void deletes_on_a_full_disk_bring_space_for_puts(void **state)
         assert_true(test->driven.events[STORE_EVENT_SPACE_BACK] > back);
         driven_check(&test->driven);
     }
+}
+
+/* What they free is all over a level that is much larger than what there is to lend. */
+static void so_do_deletes_all_over_a_large_store(void **state)
+{
+    struct test *test = *state;
+    driven_close(&test->driven);
+    test->driven.options.memtable_bytes = UINT64_C(1) << 20;
+    vfs_mem_set_capacity(test->fs, 4 * DISK_BYTES);
+    driven_open(&test->driven);
+    fill_the_disk(test);
+    vfs_mem_set_capacity(test->fs, vfs_mem_used(test->fs));
+    size_t n_deleted = 0, n_taken = 0;
+    for (size_t first = 0; first < SPREAD; first += 4) {
+        for (size_t key = first; key < test->n_put; key += SPREAD, n_deleted++) {
+            driven_delete(&test->driven, key);
+        }
+        let_pass(test);
+    }
+    for (unsigned refused = 0; n_taken < n_deleted / 2;) {
+        if (ask_to_put(test) == ERR_OK) {
+            driven_put(&test->driven, 4 * n_taken++, VALUE_BYTES);
+        } else {
+            assert_true(refused++ < 20);
+            let_pass(test);
+        }
+    }
+    driven_check(&test->driven);
 }
 
 static void puts_are_taken_again_when_the_disk_grows(void **state)
@@ -222,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SPACE_TEST(deletes_on_a_full_disk_bring_space_for_puts),
+        SPACE_TEST(so_do_deletes_all_over_a_large_store),
         SPACE_TEST(puts_are_taken_again_when_the_disk_grows),
         SPACE_TEST(puts_are_told_of_the_disk_when_compaction_has_no_room),
         SPACE_TEST(a_store_killed_on_a_full_disk_opens_there),
