@@ -102,7 +102,9 @@ static const struct option_spec specs[] = {
         .offset = OPTION_MEMBER(struct config, data_dir, const char *),
         .value = "DIR",
         .fallback = "./data",
-        .text = "Where the data is. Created if it doesn't exist; used by one server at a time.",
+        .text = "Where the data is. Created if it doesn't exist; else empty or a store; used by "
+                "one server at a "
+                "time.",
     },
     {
         .name = "memtable-bytes",

@@ -108,8 +108,9 @@ struct store_options {
 struct store_options store_options_default(void);
 
 /* Opens, recovering what a crash left. Errors: ERR_INVALID (options), ERR_LOCKED, ERR_CORRUPT,
- * ERR_FORMAT, ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY; the detail names file and offset and says what
- * to do. On failure *ret_store is left alone. May block for long. */
+ * ERR_FORMAT, ERR_EXISTS (the directory has other files than a store's), ERR_NOT_FOUND (and it
+ * can't be made), ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY; the detail names file and offset and says
+ * what to do. On failure *ret_store is left alone. May block for long. */
 MUST_USE enum err store_open(const struct store_options *options, struct store **ret_store,
                              struct err_detail *detail);
 

@@ -65,6 +65,11 @@ bool files_is_next(const char *name)
            (name[size] == '\0' || (name[size] == '.' && is_counted(name + size + 1)));
 }
 
+bool files_is_anybodys(const char *name)
+{
+    return name[0] == '.' || strcmp(name, "lost+found") == 0;
+}
+
 static bool parse_digit(char digit, unsigned *ret_value)
 {
     if (digit >= '0' && digit <= '9') {

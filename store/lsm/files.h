@@ -41,6 +41,10 @@ void files_name_next(uint64_t number, uint64_t failed_syncs, char ret_name[FILES
 /* True for the names that files_name_next() writes. Nobody ever reads such a file. */
 bool files_is_next(const char *name);
 
+/* True for names that a directory may have whosever it is: what a file system comes with, and
+ * hidden ones. They don't make it a filled one. */
+bool files_is_anybodys(const char *name);
+
 /* The first bytes of every file (64 of them; segments and tables begin their content later). */
 struct file_header {
     uint8_t magic[8];        /* "varve\r\n\0" with the kind's letter in place of the NUL: L, T, M */

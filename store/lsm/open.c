@@ -15,6 +15,7 @@
 #include "store/base/sigbus.h"
 #include "store/lsm/commit.h"
 #include "store/lsm/compaction.h"
+#include "store/lsm/data_dir.h"
 #include "store/lsm/edit.h"
 #include "store/lsm/flush.h"
 #include "store/lsm/scrub.h"
@@ -164,89 +165,6 @@ static struct store *store_alloc(const struct store_options *options)
     return store;
 }
 
-/* --- The directory
- * -------------------------------------------------------------------------------- */
-
-struct dir_census {
-    struct vfs_dir *dir;   /* where what no manifest can name is removed; NULL: nowhere */
-    uint64_t unnamed_from; /* numbers from here on */
-    bool has_files;        /* segments or tables of ours */
-    /* Number of any. One that no store comes to by counting is in nobody's way; to go on from it
-     * would use up the numbers. */
-    uint64_t greatest;
-    char example[FILES_NAME_BYTES];
-};
-
-static bool census_each(void *arg, const char *name)
-{
-    struct dir_census *census = arg;
-    enum file_kind kind;
-    uint64_t number;
-    if (files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST) {
-        census->has_files = true;
-        if (number > census->greatest && number <= UINT64_MAX / 4) {
-            census->greatest = number;
-        }
-        strncpy(census->example, name, sizeof census->example - 1);
-        if (census->dir && number >= census->unnamed_from) {
-            (void)!vfs_unlink(census->dir, name); /* else it goes with the other orphans */
-        }
-    }
-    return true;
-}
-
-/* A directory without a manifest is new only if nothing of ours is in it: the first manifest is
- * written before any other file. */
-static enum err create(struct store *store, struct manifest *manifest, struct err_detail *detail)
-{
-    struct dir_census census = {0};
-    enum err err = vfs_dir_list(store->dir, census_each, &census);
-    if (err != ERR_OK) {
-        err_detail_set(detail, "cannot list %s: %s", store->dir_path, strerror(errno));
-        return err;
-    }
-    if (census.has_files) {
-        err_detail_set(detail,
-                       "%s/" FILES_MANIFEST " is missing, but there are data files such as %s: "
-                       "restore it from a copy, or give another --data-dir",
-                       store->dir_path, census.example);
-        return ERR_CORRUPT;
-    }
-    *manifest = (struct manifest){.store_id = engine_random_id(),
-                                  .epoch = engine_random_id(),
-                                  .number = 1,
-                                  .next_file = 1,
-                                  .clock_ms = engine_wall_ms()};
-    enum manifest_stage stage;
-    err = manifest_store(store->dir, manifest, &stage);
-    if (err != ERR_OK) {
-        err_detail_set(detail, "cannot write %s/" FILES_MANIFEST ": %s", store->dir_path,
-                       strerror(errno));
-    }
-    return err;
-}
-
-static enum err open_dir(struct store *store, struct manifest *manifest, struct err_detail *detail)
-{
-    const char *path = store->dir_path;
-    enum err err = vfs_dir_open(store->vfs, path, true, &store->dir);
-    if (err != ERR_OK) {
-        err_detail_set(detail, "cannot open data directory %s: %s", path, strerror(errno));
-        return err;
-    }
-    err = vfs_dir_lock(store->dir);
-    if (err == ERR_LOCKED) {
-        err_detail_set(detail, "data directory %s is in use by another process", path);
-        return err;
-    }
-    if (err != ERR_OK) {
-        err_detail_set(detail, "cannot lock data directory %s: %s", path, strerror(errno));
-        return err;
-    }
-    err = manifest_load(store->dir, manifest, detail);
-    return err == ERR_NOT_FOUND ? create(store, manifest, detail) : err;
-}
-
 static enum err open_tables(struct store *store, const struct manifest *manifest, struct view *view,
                             struct err_detail *detail)
 {
@@ -384,85 +302,6 @@ static enum err replay_log(struct store *store, const struct manifest *manifest,
 /* --- The end of recovery
  * -------------------------------------------------------------------------- */
 
-struct orphans {
-    const struct store *store;
-    const struct view *view;
-    char (*names)[FILES_NAME_BYTES];
-    size_t n;
-    bool failed;
-};
-
-static bool is_named(const struct orphans *orphans, enum file_kind kind, uint64_t number)
-{
-    if (kind == FILE_SEGMENT) {
-        return orphans->store->wal && number == wal_number(orphans->store->wal);
-    }
-    for (size_t level = 0; level < MANIFEST_LEVELS; level++) {
-        const struct view_level *of = &orphans->view->levels[level];
-        for (size_t i = 0; i < of->n_tables; i++) {
-            if (table_info(of->tables[i])->number == number) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-static bool orphan_each(void *arg, const char *name)
-{
-    struct orphans *orphans = arg;
-    enum file_kind kind;
-    uint64_t number;
-    bool ours = files_parse_name(name, &kind, &number) && kind != FILE_MANIFEST;
-    if (!files_is_next(name) && (!ours || is_named(orphans, kind, number))) {
-        return true;
-    }
-    void *grown = realloc(orphans->names, (orphans->n + 1) * sizeof orphans->names[0]);
-    if (!grown) {
-        orphans->failed = true;
-        return false;
-    }
-    orphans->names = grown;
-    strncpy(orphans->names[orphans->n], name, FILES_NAME_BYTES);
-    orphans->names[orphans->n][FILES_NAME_BYTES - 1] = '\0';
-    orphans->n++;
-    return true;
-}
-
-/* Replayed segments, and what an interrupted flush or compaction left. What can't be removed now
- * goes next time. */
-static void remove_orphans(struct store *store, const struct view *view)
-{
-    struct orphans orphans = {.store = store, .view = view};
-    if (vfs_dir_list(store->dir, orphan_each, &orphans) == ERR_OK && !orphans.failed) {
-        for (size_t i = 0; i < orphans.n; i++) {
-            (void)!vfs_unlink(store->dir, orphans.names[i]);
-        }
-    }
-    free(orphans.names);
-}
-
-/* New files get numbers above those of any file that is there, named by the manifest or not: what a
- * crash left behind is only removed once the new files are in force. But files that were numbered
- * after the manifest, which no earlier one can name either, go at once: an opening that fails again
- * and again, for damage or for want of space, would leave more of them each time. */
-static enum err number_everything(struct store *store, const struct manifest *manifest,
-                                  struct err_detail *detail)
-{
-    struct dir_census census = {.dir = store->dir, .unnamed_from = manifest->next_file};
-    enum err err = vfs_dir_list(store->dir, census_each, &census);
-    if (err != ERR_OK) {
-        err_detail_set(detail, "cannot list %s: %s", store->dir_path, strerror(errno));
-        return err;
-    }
-    store->store_id = manifest->store_id;
-    store->epoch = manifest->epoch;
-    store->manifest_number = manifest->number;
-    atomic_init(&store->next_file,
-                census.greatest >= manifest->next_file ? census.greatest + 1 : manifest->next_file);
-    return ERR_OK;
-}
-
 /* Creates the segment that takes the first frame, and puts a manifest in force that names it. */
 static enum err begin_segment(struct store *store, struct view *view, struct err_detail *detail)
 {
@@ -506,7 +345,7 @@ static enum err begin_segment_on_full_disk(struct store *store, struct view *vie
     if (err != ERR_OK) {
         return err;
     }
-    remove_orphans(store, view);
+    data_dir_remove_unnamed(store, view, store->segments, store->n_segments);
     return begin_segment(store, view, detail);
 }
 
@@ -540,12 +379,8 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
 {
     uint64_t began_us = engine_now_us();
     struct manifest manifest = {0};
-    enum err err = open_dir(store, &manifest, detail);
-    if (err != ERR_OK) {
-        return err;
-    }
     struct wal_replay replayed = {0};
-    err = number_everything(store, &manifest, detail);
+    enum err err = data_dir_open(store, &manifest, detail);
     if (err == ERR_OK) {
         err = open_tables(store, &manifest, view, detail);
     }
@@ -563,7 +398,7 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
     if (err != ERR_OK) {
         return err;
     }
-    remove_orphans(store, view);
+    data_dir_remove_unnamed(store, view, store->segments, store->n_segments);
     space_open(store);
     store->counters.recovery_us = engine_now_us() - began_us;
     store->counters.recovered_records = replayed.records;

@@ -414,10 +414,9 @@ static enum err open_from(struct salvage *salvage, const struct vfs *vfs)
     return err;
 }
 
-/* A new file system comes with a directory of its own. */
 static bool is_foreign(void *arg, const char *name)
 {
-    *(bool *)arg = strcmp(name, "lost+found") != 0;
+    *(bool *)arg = !files_is_anybodys(name);
     return !*(bool *)arg;
 }
 

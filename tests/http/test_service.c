@@ -440,6 +440,20 @@ static void a_directory_that_can_not_be_made_is_said(void **state)
     expect_no_start("/dev/null", NULL, "/dev/null");
 }
 
+static void a_directory_of_other_files_is_said(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_BYTES], path[TEMP_DIR_BYTES + 16];
+    temp_dir_make(dir);
+    (void)snprintf(path, sizeof path, "%s/passwd", dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    expect_no_start(dir, NULL, "not a data directory and not empty (there is passwd)");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0); /* nothing else is in it */
+}
+
 /* The last test: the limit stays low. */
 static void too_few_descriptors_are_said(void **state)
 {
@@ -546,6 +560,7 @@ int main(void)
         cmocka_unit_test(an_address_of_another_machine_is_said),
         cmocka_unit_test(a_directory_in_use_is_said),
         cmocka_unit_test(a_directory_that_can_not_be_made_is_said),
+        cmocka_unit_test(a_directory_of_other_files_is_said),
         cmocka_unit_test(it_listens_on_ipv6),
         cmocka_unit_test(the_log_can_be_json),
         cmocka_unit_test(what_was_stored_is_there_after_a_restart),

@@ -1,0 +1,29 @@
+/*
+ * data_dir.h - the data directory at opening: that it is a store's or new, which numbers its files
+ * have, and which of them count.
+ *
+ * Threads:   before start.
+ * Ownership: the directory belongs to the store from data_dir_open() on, also where that fails.
+ * Errors:    the detail says what is wrong and what to do.
+ */
+#ifndef VARVE_STORE_LSM_DATA_DIR_H
+#define VARVE_STORE_LSM_DATA_DIR_H
+
+#include "store/lsm/engine.h"
+#include "store/lsm/manifest.h"
+
+/* Opens and locks options.dir, made if missing, and reads the manifest; where there is none and
+ * nothing but what an opening that was cut short may leave, a new store begins. The store's ids and
+ * the numbers of new files come from it. ERR_EXISTS: there are files, and they are not a store's.
+ * ERR_CORRUPT: a store's files, and no manifest. May block. */
+MUST_USE enum err data_dir_open(struct store *store, struct manifest *ret_manifest,
+                                struct err_detail *detail);
+
+/* Removes the tables that are not in `view`, the segments that are none of `segments`, and
+ * manifests on their way. The manifest that names no others is in force, and was put there by this
+ * process: one that was found may be lost with the power, and an older one name them. What can't be
+ * removed goes next time. May block. */
+void data_dir_remove_unnamed(struct store *store, const struct view *view,
+                             const uint64_t segments[], size_t n_segments);
+
+#endif
