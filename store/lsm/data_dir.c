@@ -118,13 +118,58 @@ static enum err create(struct store *store, struct manifest *manifest, struct er
     return err;
 }
 
+/* Cuts the last name off, with the slashes on both sides of it. False: nothing is left. */
+static bool cut_to_parent(char *path)
+{
+    size_t size = strlen(path);
+    while (size > 0 && path[size - 1] == '/') {
+        size--;
+    }
+    while (size > 0 && path[size - 1] != '/') {
+        size--;
+    }
+    while (size > 0 && path[size - 1] == '/') {
+        size--;
+    }
+    path[size] = '\0';
+    return size > 0;
+}
+
+static bool parent_is_missing(const struct store *store, char *ret_parent)
+{
+    struct vfs_dir *dir;
+    strcpy(ret_parent, store->dir_path);
+    if (!cut_to_parent(ret_parent)) {
+        return false;
+    }
+    enum err err = vfs_dir_open(store->vfs, ret_parent, false, &dir);
+    if (err == ERR_OK) {
+        vfs_dir_close(dir);
+    }
+    return err == ERR_NOT_FOUND;
+}
+
+static void say_why_not_opened(const struct store *store, enum err err, struct err_detail *detail)
+{
+    const char *path = store->dir_path;
+    err_detail_set(detail, "cannot open data directory %s: %s", path, strerror(errno));
+    char *parent = err == ERR_NOT_FOUND ? malloc(strlen(path) + 1) : NULL;
+    if (parent && parent_is_missing(store, parent)) {
+        err_detail_set(detail,
+                       "cannot make data directory %s: there is no %s for it to be in; make that "
+                       "first (mkdir -p %s)",
+                       path, parent, parent);
+    }
+    free(parent);
+}
+
 enum err data_dir_open(struct store *store, struct manifest *ret_manifest,
                        struct err_detail *detail)
 {
     const char *path = store->dir_path;
     enum err err = vfs_dir_open(store->vfs, path, true, &store->dir);
     if (err != ERR_OK) {
-        err_detail_set(detail, "cannot open data directory %s: %s", path, strerror(errno));
+        say_why_not_opened(store, err, detail);
         return err;
     }
     err = vfs_dir_lock(store->dir);

@@ -1,5 +1,5 @@
-/* Which directories become a store's, which are refused. */
-
+/* Which directories become a store's, which are refused, and what is said of one that can't be
+ * made. */
 #include "store/lsm/data_dir.h"
 
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include "store/lsm/files.h"
 #include "tests/support/check.h"
 #include "tests/support/random.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/vfs_mem.h"
 
 static struct err_detail detail;
@@ -159,6 +160,26 @@ static void a_first_opening_that_was_cut_short_anywhere_can_be_repeated(void **s
     printf("%u operations\n", (unsigned)nth - 2);
 }
 
+/* --- Can't be made --- */
+
+static void a_missing_parent_is_named(void **state)
+{
+    (void)state;
+    static const char *const below[] = {"missing/store", "missing/store/", "missing//store//",
+                                        "missing/../store"};
+    char temp[TEMP_DIR_BYTES], path[TEMP_DIR_BYTES + 40], advice[TEMP_DIR_BYTES + 40];
+    temp_dir_make(temp);
+    for (size_t i = 0; i < COUNT_OF(below); i++) {
+        snprintf(path, sizeof path, "%s/%s", temp, below[i]);
+        snprintf(advice, sizeof advice, "(mkdir -p %s/missing", temp);
+        assert_err(ERR_NOT_FOUND, try_open(vfs_posix(), path));
+        if (!strstr(detail.text, path) || !strstr(detail.text, advice)) {
+            fail_msg("%s: %s", path, detail.text);
+        }
+    }
+    temp_dir_remove(temp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +188,7 @@ int main(void)
         cmocka_unit_test(what_any_directory_may_have_is_in_nobodys_way),
         cmocka_unit_test(a_store_with_others_files_opens),
         cmocka_unit_test(a_first_opening_that_was_cut_short_anywhere_can_be_repeated),
+        cmocka_unit_test(a_missing_parent_is_named),
     };
     rcu_door_set_manual(true);
     return cmocka_run_group_tests(tests, NULL, NULL);
