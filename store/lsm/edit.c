@@ -47,7 +47,9 @@ static enum err manifest_of(struct store *store, const struct view *view, uint64
         manifest_release(&manifest);
         return ERR_NO_MEMORY;
     }
-    memcpy(manifest.segments, segments, n_segments * sizeof segments[0]);
+    if (n_segments > 0) {
+        memcpy(manifest.segments, segments, n_segments * sizeof segments[0]);
+    }
     for (uint32_t level = 0; level < MANIFEST_LEVELS; level++) {
         for (size_t i = 0; i < view->levels[level].n_tables; i++) {
             manifest.tables[manifest.n_tables++] = (struct manifest_table){
@@ -88,10 +90,11 @@ static enum err write_manifest(struct store *store, const struct view *view, uin
     return err;
 }
 
-enum err engine_write_manifest(struct store *store, const struct view *view, uint64_t covered_seq)
+enum err engine_write_manifest(struct store *store, const struct view *view, uint64_t covered_seq,
+                               const uint64_t segments[], size_t n_segments)
 {
     pthread_mutex_lock(&store->edit_mutex);
-    enum err err = write_manifest(store, view, covered_seq, store->segments, store->n_segments);
+    enum err err = write_manifest(store, view, covered_seq, segments, n_segments);
     pthread_mutex_unlock(&store->edit_mutex);
     return err;
 }

@@ -33,8 +33,9 @@ MUST_USE enum err engine_apply(struct store *store, const struct engine_edit *ed
  * reference after a grace period. Under the view mutex. Doesn't block. */
 void engine_publish(struct store *store, struct view *next);
 
-/* Writes the manifest at the end of recovery, when `view` isn't published yet. May block. */
+/* Writes a manifest in recovery, when `view` isn't published yet. Errors as above. May block. */
 MUST_USE enum err engine_write_manifest(struct store *store, const struct view *view,
-                                        uint64_t covered_seq);
+                                        uint64_t covered_seq, const uint64_t segments[],
+                                        size_t n_segments);
 
 #endif

@@ -4,7 +4,8 @@
  * numbered above all; publish one manifest that names the new tables and the new segment, also when
  * nothing was replayed; only then remove what no manifest names, and serve. Until that manifest is
  * in force nothing that a manifest names is removed or changed, so a crash in the middle finds
- * everything as it was.
+ * everything as it was. On a full disk another one comes before it, as often as room is needed: it
+ * names the tables so far and the rest of the log, and what it doesn't name goes.
  */
 #include <assert.h>
 #include <errno.h>
@@ -197,18 +198,53 @@ static enum err open_tables(struct store *store, const struct manifest *manifest
 
 struct replay {
     struct store *store;
+    const struct manifest *manifest;
     struct view *view; /* not published: gets the tables that are flushed on the way */
     struct memtable *memtable;
-    uint64_t covered_seq;
+    uint64_t flushed_seq; /* every number up to this is in a table, flushed on the way or before */
+    uint64_t first_segment; /* where the log of what is in memory begins; 0: nothing is */
     struct err_detail *detail;
 };
 
-/* A full disk is met with the ballast once, so that a store that ran full can be opened. */
+/* On a full disk: what is not needed any more, of this opening or of the process before, makes
+ * room. The manifest must be one that was put in force here, before anything goes; what it names as
+ * the log is `segments`. */
+static enum err make_room(struct store *store, struct view *view, uint64_t covered_seq,
+                          const uint64_t segments[], size_t n_segments, struct err_detail *detail)
+{
+    (void)space_give_ballast(store);
+    enum err err = engine_write_manifest(store, view, covered_seq, segments, n_segments);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot write %s/" FILES_MANIFEST ": %s", store->dir_path,
+                       err_text(err));
+        return err;
+    }
+    data_dir_remove_unnamed(store, view, segments, n_segments);
+    return ERR_OK;
+}
+
+/* What is in memory needs the segments from that on where it begins. */
+static enum err make_room_for_table(struct replay *replay)
+{
+    const struct manifest *manifest = replay->manifest;
+    size_t begin = 0;
+    assert(replay->first_segment != 0);
+    while (manifest->segments[begin] < replay->first_segment) {
+        begin++;
+    }
+    return make_room(replay->store, replay->view, replay->flushed_seq, manifest->segments + begin,
+                     manifest->n_segments - begin, replay->detail);
+}
+
 static enum err flush_replayed(struct replay *replay)
 {
     struct table *table;
     enum err err = flush_write_table(replay->store, replay->memtable, &table);
-    if (err == ERR_NO_SPACE && space_give_ballast(replay->store)) {
+    if (err == ERR_NO_SPACE) {
+        err = make_room_for_table(replay);
+        if (err != ERR_OK) {
+            return err;
+        }
         err = flush_write_table(replay->store, replay->memtable, &table);
     }
     if (err != ERR_OK) {
@@ -224,6 +260,7 @@ static enum err flush_replayed(struct replay *replay)
     }
     memtable_release(replay->memtable);
     replay->memtable = NULL;
+    replay->first_segment = 0;
     return memtable_new(0, replay->store->options.memtable_bytes, &replay->memtable);
 }
 
@@ -250,12 +287,14 @@ static enum err replay_frame(void *arg, const struct frame_header *frame,
                              const struct record *const records[], uint64_t segment_number,
                              uint64_t offset)
 {
-    (void)segment_number;
     (void)offset;
     struct replay *replay = arg;
     for (uint32_t i = 0; i < frame->count; i++) {
-        if (records[i]->seq <= replay->covered_seq) {
+        if (records[i]->seq <= replay->manifest->covered_seq) {
             continue;
+        }
+        if (replay->first_segment == 0) {
+            replay->first_segment = segment_number;
         }
         enum err err = replay_record(replay, records[i]);
         if (err != ERR_OK) {
@@ -263,7 +302,11 @@ static enum err replay_frame(void *arg, const struct frame_header *frame,
         }
     }
     if (memtable_bytes(replay->memtable) >= replay->store->options.memtable_bytes) {
-        return flush_replayed(replay);
+        enum err err = flush_replayed(replay);
+        if (err != ERR_OK) {
+            return err;
+        }
+        replay->flushed_seq = frame->first_seq + frame->count - 1;
     }
     return ERR_OK;
 }
@@ -279,8 +322,11 @@ static void replay_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes
 static enum err replay_log(struct store *store, const struct manifest *manifest, struct view *view,
                            struct wal_replay *result, struct err_detail *detail)
 {
-    struct replay replay = {
-        .store = store, .view = view, .covered_seq = manifest->covered_seq, .detail = detail};
+    struct replay replay = {.store = store,
+                            .manifest = manifest,
+                            .view = view,
+                            .flushed_seq = manifest->covered_seq,
+                            .detail = detail};
     enum err err = memtable_new(0, store->options.memtable_bytes, &replay.memtable);
     if (err != ERR_OK) {
         return err;
@@ -314,7 +360,7 @@ static enum err begin_segment(struct store *store, struct view *view, struct err
     }
     store->segments[0] = wal_number(store->wal);
     store->n_segments = 1;
-    err = engine_write_manifest(store, view, view->covered_seq);
+    err = engine_write_manifest(store, view, view->covered_seq, store->segments, 1);
     if (err != ERR_OK) {
         err_detail_set(detail, "cannot write %s/" FILES_MANIFEST ": %s", store->dir_path,
                        err_text(err));
@@ -334,21 +380,6 @@ static void drop_first_segment(struct store *store)
     }
 }
 
-/* Everything is in tables by now. On a full disk the ballast makes room, and then all that was
- * replayed or left behind does: a manifest without it comes into force first. */
-static enum err begin_segment_on_full_disk(struct store *store, struct view *view,
-                                           struct err_detail *detail)
-{
-    (void)space_give_ballast(store);
-    drop_first_segment(store);
-    enum err err = engine_write_manifest(store, view, view->covered_seq);
-    if (err != ERR_OK) {
-        return err;
-    }
-    data_dir_remove_unnamed(store, view, store->segments, store->n_segments);
-    return begin_segment(store, view, detail);
-}
-
 /* Makes the store ready for numbers from `next_seq` on and publishes its view. */
 static enum err begin(struct store *store, struct view *view, uint64_t next_seq,
                       struct err_detail *detail)
@@ -356,7 +387,12 @@ static enum err begin(struct store *store, struct view *view, uint64_t next_seq,
     view->covered_seq = next_seq - 1;
     enum err err = begin_segment(store, view, detail);
     if (err == ERR_NO_SPACE) {
-        err = begin_segment_on_full_disk(store, view, detail);
+        /* Everything is in tables by now: the whole log makes room. */
+        drop_first_segment(store);
+        err = make_room(store, view, view->covered_seq, NULL, 0, detail);
+        if (err == ERR_OK) {
+            err = begin_segment(store, view, detail);
+        }
     }
     if (err != ERR_OK) {
         return err;

@@ -4,9 +4,8 @@
  * The ballast is a file without content. While it is whole there is room for the table that the
  * records in memory become, and for one more log segment: so what is in memory can always be
  * written, deletes on a full disk can get where they free space, and a store that is killed there
- * opens again, unless it is killed while it uses the ballast. Puts are refused from the first
- * failure for want of space on, until the ballast is whole and everything that was to be written
- * is.
+ * opens again. Puts are refused from the first failure for want of space on, until the ballast is
+ * whole and everything that was to be written is.
  *
  * A flush gets the ballast. Deletes that wait get all of it but what the table of what is in memory
  * needs: for a segment, so that the memtable can be sealed and flushed. A compaction gets the same,

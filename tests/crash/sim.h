@@ -64,12 +64,13 @@ struct sim_result {
     uint64_t unknown_outcomes, gets, scans;
     uint64_t flushes, compactions, rotations, torn_tails, checks;
     uint64_t scrub_passes, scrub_failures, scrub_reports; /* failed operations; damage told */
-    uint64_t operations;  /* of files, in the last life of the machine */
-    uint64_t omitted;     /* syncs that were left out */
-    uint64_t hash;        /* of all that happened */
-    bool violated;        /* and if so, … */
-    unsigned round;       /* …in this round… */
-    char violation[1024]; /* …and how */
+    uint64_t full_openings; /* on a disk that has just the room that is promised to be enough */
+    uint64_t operations;    /* of files, in the last life of the machine */
+    uint64_t omitted;       /* syncs that were left out */
+    uint64_t hash;          /* of all that happened */
+    bool violated;          /* and if so, … */
+    unsigned round;         /* …in this round… */
+    char violation[1024];   /* …and how */
 };
 
 const char *sim_omission_name(enum sim_omission omission);

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "store/lsm/files.h"
+#include "store/lsm/manifest.h"
 #include "tests/crash/sim_parts.h"
 
 const char *sim_omission_name(enum sim_omission omission)
@@ -192,6 +194,79 @@ void sim_disk_fill(struct sim *sim, uint64_t bytes)
 {
     sim->filled = sim->space_failed = true;
     vfs_mem_set_capacity(sim->vfs, vfs_mem_used(sim->vfs) + bytes);
+}
+
+struct removable {
+    struct vfs_dir *dir;
+    const struct manifest *manifest;
+    uint64_t bytes;
+};
+
+static bool is_named(const struct manifest *manifest, uint64_t number)
+{
+    bool named = false;
+    for (size_t i = 0; i < manifest->n_segments; i++) {
+        named = named || manifest->segments[i] == number;
+    }
+    for (size_t i = 0; i < manifest->n_tables; i++) {
+        named = named || manifest->tables[i].info.number == number;
+    }
+    return named;
+}
+
+static bool add_removable(void *arg, const char *name)
+{
+    struct removable *removable = arg;
+    struct vfs_file *file;
+    enum file_kind kind;
+    uint64_t number, size = 0;
+    bool counts = files_parse_name(name, &kind, &number) ? !is_named(removable->manifest, number)
+                                                         : strcmp(name, FILES_BALLAST) == 0;
+    if (counts && vfs_open(removable->dir, name, VFS_READ, &file) == ERR_OK) {
+        (void)!vfs_size(file, &size);
+        vfs_close(file);
+    }
+    removable->bytes += size;
+    return true;
+}
+
+/* Tables beside their records, and a manifest; as space.c reckons. */
+#define OVERHEAD_PART  8u
+#define OVERHEAD_BYTES (UINT64_C(64) << 10)
+
+static bool fill_to_open(struct sim *sim, struct vfs_dir *dir)
+{
+    struct manifest manifest;
+    if (prng_chance(&sim->random, 50)) {
+        (void)!vfs_unlink(dir, FILES_BALLAST);
+    }
+    if (manifest_load(dir, &manifest, NULL) != ERR_OK) {
+        return false;
+    }
+    bool same = manifest.number == sim->left_number;
+    struct removable removable = {.dir = dir, .manifest = &manifest};
+    enum err err = vfs_dir_list(dir, add_removable, &removable);
+    manifest_release(&manifest);
+    if (!same || err != ERR_OK) {
+        return false;
+    }
+    uint64_t needed = sim->left_bytes + sim->left_bytes / OVERHEAD_PART;
+    needed = needed > removable.bytes ? needed - removable.bytes : 0;
+    sim_disk_fill(sim, needed + OVERHEAD_BYTES);
+    return true;
+}
+
+bool sim_disk_fill_to_open(struct sim *sim)
+{
+    struct vfs_dir *dir;
+    sim_disk_trust(sim, true);
+    bool done = false;
+    if (vfs_dir_open(vfs_mem_vfs(sim->vfs), "data", false, &dir) == ERR_OK) {
+        done = fill_to_open(sim, dir);
+        vfs_dir_close(dir);
+    }
+    sim_disk_trust(sim, false);
+    return done;
 }
 
 void sim_disk_heal(struct sim *sim)

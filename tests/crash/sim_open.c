@@ -75,6 +75,7 @@ static enum err try_open(struct sim *sim, struct err_detail *detail)
             sim_violate(sim, "the store has another epoch");
         }
         sim->epoch = sim->store->epoch;
+        sim->left_number = 0;
     }
     return err;
 }
@@ -82,7 +83,8 @@ static enum err try_open(struct sim *sim, struct err_detail *detail)
 /* What an opening may fail with. */
 static bool may_fail(const struct sim *sim, enum err err)
 {
-    return (err == ERR_IO && sim->io_failed) || (err == ERR_NO_SPACE && sim->space_failed) ||
+    return (err == ERR_IO && sim->io_failed) ||
+           (err == ERR_NO_SPACE && sim->space_failed && !sim->fits) ||
            (err == ERR_OUTCOME_UNKNOWN && sim->manifest_failed);
 }
 
@@ -100,6 +102,7 @@ static void begin_life(struct sim *sim)
 {
     sim->io_failed = false;
     sim->space_failed = sim->filled;
+    sim->fits = false;
     sim->poisoned = sim->manifest_failed = false;
     sim->ending = sim->abandoned = false;
 }
@@ -123,9 +126,24 @@ static void prepare_to_end(struct sim *sim)
     sim_let_go(sim);
 }
 
+/* The log has nothing else than memory, or less. */
+static void note_left(struct sim *sim)
+{
+    rcu_door_lock();
+    const struct view *view = atomic_load(&sim->store->view);
+    uint64_t bytes = memtable_bytes(view->active);
+    for (size_t i = 0; i < view->n_sealed; i++) {
+        bytes += memtable_bytes(view->sealed[i]);
+    }
+    rcu_door_unlock();
+    sim->left_bytes = bytes;
+    sim->left_number = sim->store->manifest_number;
+}
+
 static void abandon(struct sim *sim)
 {
     prepare_to_end(sim);
+    note_left(sim);
     sim->abandoned = true;
     engine_abandon(sim->store);
     sim->store = NULL;
@@ -240,6 +258,9 @@ static void plan_trouble(struct sim *sim)
         sim_disk_plan_fault(sim, 60);
     } else if (dice < 40) {
         sim_disk_fill(sim, prng_below(&sim->random, 1 << 20));
+    } else if (dice < 60 && sim->left_number != 0) {
+        sim->fits = sim_disk_fill_to_open(sim);
+        sim->result->full_openings += sim->fits;
     }
 }
 

@@ -97,7 +97,9 @@ struct sim {
     uint64_t requests;     /* for flushes and compactions that are not answered */
     bool stopped;          /* a write is between two of its moves… */
     unsigned stop_percent; /* …and how often that is so */
-    uint64_t foretold;     /* the newest number, by a look at the files before they are opened */
+    uint64_t left_bytes; /* what was in memory and the log when power was lost takes as tables… */
+    uint64_t left_number; /* …and the number of the manifest in force; 0: not known */
+    uint64_t foretold;    /* the newest number, by a look at the files before they are opened */
 
     /* The disk. */
     uint64_t crash_at; /* operation before which power is lost; 0: none */
@@ -115,6 +117,7 @@ struct sim {
     /* Since the store was opened, or its opening began. */
     bool io_failed;     /* an operation failed with an I/O error */
     bool space_failed;  /* …or for want of space; or there was little of it */
+    bool fits;          /* …but enough to open: sim_disk_fill_to_open() */
     bool dir_uncertain; /* …a sync of the directory: its names are in doubt until power is lost */
     bool poisoned, manifest_failed;
     char poisoned_segment[MEM_NAME_BYTES];
@@ -143,6 +146,10 @@ void sim_disk_plan_crash(struct sim *sim, uint64_t within);
 void sim_disk_plan_fault(struct sim *sim, uint64_t within);
 /* All that is left is `bytes`. */
 void sim_disk_fill(struct sim *sim, uint64_t bytes);
+/* All that is left is what an opening may need: room for a manifest and for the tables of what was
+ * in memory, less what it can remove, files that the manifest doesn't name and the ballast, which
+ * may be gone. False: the manifest isn't the one of when power was lost. */
+bool sim_disk_fill_to_open(struct sim *sim);
 /* Nothing fails any more. */
 void sim_disk_heal(struct sim *sim);
 /* Replaces the disk by what a crash leaves of it. */

@@ -47,10 +47,12 @@ static void print(const struct sim_result *sum)
 #define N(field) (unsigned long long)sum->field
     printf("%llu crashes, %llu more in recovery, %llu kills, %llu closes, %llu restarts\n",
            N(crashes), N(crashes_in_recovery), N(kills), N(closes), N(restarts));
-    printf("%llu operations failed, %llu openings too; %llu full disks, %llu logs poisoned, %llu "
-           "manifests in doubt, %llu writes with unknown outcome, %llu refused\n",
-           N(failed_operations), N(failed_openings), N(full_disks), N(poisoned_logs),
-           N(failed_manifests), N(unknown_outcomes), N(refusals));
+    printf(
+        "%llu operations failed, %llu openings too; %llu full disks, %llu logs poisoned, %llu "
+        "manifests in doubt, %llu writes with unknown outcome, %llu refused; %llu openings on full "
+        "disks\n",
+        N(failed_operations), N(failed_openings), N(full_disks), N(poisoned_logs),
+        N(failed_manifests), N(unknown_outcomes), N(refusals), N(full_openings));
     printf("%llu passes of the scrubber, under which %llu operations failed, for which %llu tables "
            "were taken for damaged\n",
            N(scrub_passes), N(scrub_failures), N(scrub_reports));

@@ -6,18 +6,26 @@
 #include <stdlib.h>
 
 #include "store/base/rcu.h"
+#include "store/lsm/files.h"
 #include "tests/support/check.h"
 #include "tests/support/driven.h"
 #include "tests/support/pattern.h"
 #include "tests/support/vfs_mem.h"
 
-enum { KEYS = 8000, VALUE_BYTES = 3000, ROUNDS = 200, STEPS = 500, SPREAD = 32 };
+enum { KEYS = 8000, VALUE_BYTES = 3000, ROUNDS = 200, STEPS = 500, SPREAD = 32, KILLS = 60 };
 #define DISK_BYTES (UINT64_C(6) << 20)
+
+struct asked {
+    bool answered;
+    enum err err;
+};
 
 struct test {
     struct vfs_mem *fs;
     struct driven driven;
     size_t n_put; /* keys below are there, unless they were deleted since */
+    struct asked asked;
+    struct vfs_mem_plan kill; /* while time passes */
 };
 
 static int begin(void **state)
@@ -45,6 +53,7 @@ static int end(void **state)
  * for ever. */
 static void let_pass(struct test *test)
 {
+    vfs_mem_set_hook(test->fs, vfs_mem_follow_plan, &test->kill);
     for (int i = 0; i < 4; i++) {
         driven_flushes(&test->driven);
         for (int steps = 0; steps < STEPS && engine_compaction_step(test->driven.store); steps++) {
@@ -52,12 +61,8 @@ static void let_pass(struct test *test)
         }
         driven_reclaims(&test->driven);
     }
+    vfs_mem_set_hook(test->fs, NULL, NULL);
 }
-
-struct asked {
-    bool answered;
-    enum err err;
-};
 
 static void on_ready(void *arg, enum err err, struct store_write *write)
 {
@@ -69,13 +74,16 @@ static void on_ready(void *arg, enum err err, struct store_write *write)
 static enum err ask_to_put(struct test *test)
 {
     struct store_write_size size = {.ops = 1, .bytes = DRIVEN_KEY_BYTES + VALUE_BYTES};
-    struct asked asked = {.answered = false};
-    store_write_new(test->driven.store, &size, on_ready, &asked);
-    for (int i = 0; !asked.answered && i < ROUNDS; i++) {
+    test->asked = (struct asked){.answered = false};
+    store_write_new(test->driven.store, &size, on_ready, &test->asked);
+    for (int i = 0; !test->asked.answered && i < ROUNDS; i++) {
         let_pass(test);
+        if (vfs_mem_is_crashed(test->fs)) {
+            return ERR_IO;
+        }
     }
-    assert_true(asked.answered);
-    return asked.err;
+    assert_true(test->asked.answered);
+    return test->asked.err;
 }
 
 /* Until it stays full: a compaction may bring some space once more. */
@@ -105,6 +113,15 @@ static void delete_keys(struct test *test, size_t from, size_t upto)
     }
 }
 
+static void make_space(struct test *test)
+{
+    delete_keys(test, 0, test->n_put * 3 / 4);
+    for (int i = 0; store_state(test->driven.store) != STORE_WRITABLE; i++) {
+        assert_true(i < ROUNDS);
+        let_pass(test);
+    }
+}
+
 /* --- While it runs ---------------------------------------------------------------------------- */
 
 static void deletes_on_a_full_disk_bring_space_for_puts(void **state)
@@ -114,11 +131,7 @@ static void deletes_on_a_full_disk_bring_space_for_puts(void **state)
         test->n_put = 0;
         fill_the_disk(test);
         uint64_t back = test->driven.events[STORE_EVENT_SPACE_BACK];
-        delete_keys(test, 0, test->n_put * 3 / 4);
-        for (int i = 0; store_state(test->driven.store) != STORE_WRITABLE; i++) {
-            assert_true(i < ROUNDS);
-            let_pass(test);
-        }
+        make_space(test);
         assert_ok(ask_to_put(test));
         assert_true(test->driven.events[STORE_EVENT_SPACE_BACK] > back);
         driven_check(&test->driven);
@@ -191,7 +204,7 @@ static void puts_are_told_of_the_disk_when_compaction_has_no_room(void **state)
 
 /* --- Started again on it ---------------------------------------------------------------------- */
 
-static void open_after_kill(struct test *test, enum mem_keep keep, uint64_t seed)
+static void end_life(struct test *test, enum mem_keep keep, uint64_t seed)
 {
     struct vfs_mem *after = vfs_mem_crash_clone(test->fs, keep, seed);
     engine_abandon(test->driven.store);
@@ -201,6 +214,11 @@ static void open_after_kill(struct test *test, enum mem_keep keep, uint64_t seed
     vfs_mem_free(test->fs);
     test->fs = after;
     test->driven.options.vfs = vfs_mem_vfs(after);
+}
+
+static void open_after_kill(struct test *test, enum mem_keep keep, uint64_t seed)
+{
+    end_life(test, keep, seed);
     driven_open(&test->driven);
 }
 
@@ -234,6 +252,136 @@ static void a_store_killed_while_deletes_make_room_opens_there(void **state)
     driven_check(&test->driven);
 }
 
+/* Killed at any file operation, while puts and deletes come. */
+static void a_store_killed_amid_its_upkeep_of_a_full_disk_opens_there(void **state)
+{
+    struct test *test = *state;
+    struct prng *prng = &test->driven.prng;
+    for (unsigned i = 0; i < KILLS; i++) {
+        make_space(test);
+        test->n_put = 0;
+        test->kill = (struct vfs_mem_plan){.ops = VFS_MEM_ANY,
+                                           .nth = 1 + prng_below(prng, 1 << prng_below(prng, 13)),
+                                           .verdict = {.action = VFS_MEM_CRASH}};
+        while (!vfs_mem_is_crashed(test->fs)) {
+            if (ask_to_put(test) == ERR_OK) {
+                driven_put(&test->driven, test->n_put++, VALUE_BYTES);
+            } else if (!vfs_mem_is_crashed(test->fs)) {
+                driven_delete(&test->driven, prng_below(prng, test->n_put + 1));
+                let_pass(test);
+            }
+        }
+        test->kill.nth = 0;
+        open_after_kill(test, MEM_KEEP_ALL, test_seed() + i);
+        driven_check(&test->driven);
+    }
+}
+
+/* One memtable is sealed and another one is full: each is a table of some 200 KiB. */
+static void fill_two_memtables(struct test *test)
+{
+    static const size_t sizes[] = {50000, 200000, 200000};
+    vfs_mem_set_capacity(test->fs, UINT64_MAX);
+    atomic_store(&test->driven.store->spare_wanted, true);
+    driven_flushes(&test->driven);
+    for (size_t key = 0; key < COUNT_OF(sizes); key++) {
+        driven_put(&test->driven, key, sizes[key]);
+    }
+    assert_int_equal(atomic_load(&test->driven.store->view)->n_sealed, 1);
+    assert_int_equal(memtable_records(atomic_load(&test->driven.store->view)->active), 1);
+}
+
+/* The ballast went where others filled the disk, up to so much. */
+static void open_without_ballast(struct test *test, uint64_t free_bytes)
+{
+    struct vfs_dir *dir;
+    end_life(test, MEM_KEEP_ALL, test_seed());
+    assert_ok(vfs_dir_open(vfs_mem_vfs(test->fs), "data", false, &dir));
+    assert_ok(vfs_unlink(dir, FILES_BALLAST));
+    vfs_dir_close(dir);
+    vfs_mem_set_capacity(test->fs, vfs_mem_used(test->fs) + free_bytes);
+    driven_open(&test->driven);
+    driven_check(&test->driven);
+}
+
+static struct vfs_mem_verdict crash_at_removal_of_a_segment(void *arg,
+                                                            const struct vfs_mem_call *call)
+{
+    (void)arg;
+    bool crashes = call->op == VFS_MEM_UNLINK && strstr(call->name, ".log") != NULL;
+    return (struct vfs_mem_verdict){.action = crashes ? VFS_MEM_CRASH : VFS_MEM_DO};
+}
+
+/* Regression: the store needed more room, with a segment beside it that no manifest named. */
+static void a_flushed_segment_that_was_not_removed_makes_room_to_open(void **state)
+{
+    struct test *test = *state;
+    fill_two_memtables(test);
+    vfs_mem_set_hook(test->fs, crash_at_removal_of_a_segment, NULL);
+    engine_flush_step(test->driven.store);
+    assert_true(vfs_mem_is_crashed(test->fs));
+    vfs_mem_set_hook(test->fs, NULL, NULL);
+    open_without_ballast(test, 8192);
+}
+
+/* Regression: all of the log stayed until all of it was in tables. */
+static void a_replayed_segment_makes_room_for_the_rest_of_the_log(void **state)
+{
+    struct test *test = *state;
+    fill_two_memtables(test);
+    open_without_ballast(test, 300000);
+}
+
+/* A process that is killed behind the rename of a manifest and before the sync of its name. */
+static struct vfs_mem_verdict leave_name_unsynced(void *arg, const struct vfs_mem_call *call)
+{
+    bool *renamed = arg;
+    *renamed = *renamed || call->op == VFS_MEM_RENAME;
+    if (*renamed && call->op == VFS_MEM_DIR_SYNC) {
+        return (struct vfs_mem_verdict){.action = VFS_MEM_SKIP};
+    }
+    return crash_at_removal_of_a_segment(NULL, call).action == VFS_MEM_DO
+               ? (struct vfs_mem_verdict){.action = VFS_MEM_DO}
+               : (struct vfs_mem_verdict){.action = VFS_MEM_FAIL, .err = ERR_IO};
+}
+
+/* Power is lost before the first table after a segment was removed. */
+static struct vfs_mem_verdict crash_once_there_is_room(void *arg, const struct vfs_mem_call *call)
+{
+    bool *removed = arg;
+    *removed = *removed || (call->op == VFS_MEM_UNLINK && strstr(call->name, ".log") != NULL);
+    bool crashes = *removed && call->op == VFS_MEM_CREATE;
+    return (struct vfs_mem_verdict){.action = crashes ? VFS_MEM_CRASH : VFS_MEM_DO};
+}
+
+static void nothing_makes_room_that_an_older_manifest_needs(void **state)
+{
+    struct test *test = *state;
+    bool renamed = false, removed = false;
+    fill_two_memtables(test);
+    vfs_mem_set_hook(test->fs, leave_name_unsynced, &renamed);
+    assert_true(engine_flush_step(test->driven.store) && renamed);
+    vfs_mem_set_hook(test->fs, NULL, NULL);
+    assert_ok(vfs_unlink(test->driven.store->dir, FILES_BALLAST));
+    engine_abandon(test->driven.store);
+    while (rcu_door_reclaim()) {
+    }
+    vfs_mem_set_capacity(test->fs, vfs_mem_used(test->fs) + 8192);
+    vfs_mem_set_hook(test->fs, crash_once_there_is_room, &removed);
+    assert_err(ERR_IO, store_open(&test->driven.options, &test->driven.store, NULL));
+    assert_true(removed);
+    test->driven.store = NULL;
+    for (unsigned i = 0; i < 50; i++) {
+        struct vfs_mem *after = vfs_mem_crash_clone(test->fs, MEM_KEEP_RANDOM, test_seed() + i);
+        vfs_mem_set_capacity(after, UINT64_MAX);
+        test->driven.options.vfs = vfs_mem_vfs(after);
+        driven_open(&test->driven);
+        driven_check(&test->driven);
+        driven_close(&test->driven);
+        vfs_mem_free(after);
+    }
+}
+
 static void a_store_closed_on_a_full_disk_has_everything_in_tables(void **state)
 {
     struct test *test = *state;
@@ -256,6 +404,10 @@ int main(void)
         SPACE_TEST(puts_are_told_of_the_disk_when_compaction_has_no_room),
         SPACE_TEST(a_store_killed_on_a_full_disk_opens_there),
         SPACE_TEST(a_store_killed_while_deletes_make_room_opens_there),
+        SPACE_TEST(a_store_killed_amid_its_upkeep_of_a_full_disk_opens_there),
+        SPACE_TEST(a_flushed_segment_that_was_not_removed_makes_room_to_open),
+        SPACE_TEST(a_replayed_segment_makes_room_for_the_rest_of_the_log),
+        SPACE_TEST(nothing_makes_room_that_an_older_manifest_needs),
         SPACE_TEST(a_store_closed_on_a_full_disk_has_everything_in_tables),
     };
 
