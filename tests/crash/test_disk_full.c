@@ -201,7 +201,7 @@ static void expect_full(struct test *test)
     assert_int_equal(status_of(test, "DELETE", "/kv/nobody", 0), 204);
     assert_int_equal(status_of(test, "GET", "/readyz", 0), 200);
     assert_int_equal(status_of(test, "GET", "/livez", 0), 200);
-    assert_true(server_log_has(test->server, "event=no_space"));
+    server_wait_log(test->server, "event=no_space");
 }
 
 /* --- Tests --- */
