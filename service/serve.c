@@ -50,6 +50,9 @@ enum { OTHER_DESCRIPTORS = 512 };
 /* How often a wait for connections to end looks for a second signal. */
 enum { DRAIN_LOOK_MS = 50 };
 
+/* Between two waits of the main thread that failed. */
+enum { POLL_AGAIN_NS = 100000000 };
+
 /* How long requests under way may take once the log has failed: writes end at once, and a process
  * that takes none had better make room for its successor than wait for the slowest reader. */
 enum { LOG_FAILED_DRAIN_MS = 3000 };
@@ -178,15 +181,18 @@ static enum happening await(struct serve *serve, uint64_t until_ms, const char *
         uint64_t left = until_ms > now ? until_ms - now : 0;
         int timeout = left > INT32_MAX ? -1 : (int)left;
         int n = poll(fds, 2, timeout);
-        if (n == 0 && timeout >= 0) {
+        bool failed = n < 0 && errno != EINTR;
+        if ((n == 0 && timeout >= 0) || (failed && left == 0)) {
             return TIMED_OUT;
         }
-        if (n > 0 && (*ret_signal = take_stop_signal(serve)) != NULL) {
+        if (failed) { /* memory is short in the kernel: look all the same, but not all the time */
+            (void)nanosleep(&(struct timespec){.tv_nsec = POLL_AGAIN_NS}, NULL);
+        }
+        if ((*ret_signal = take_stop_signal(serve)) != NULL) {
             return SIGNALLED;
         }
-        if (n > 0 && (fds[1].revents & POLLIN) != 0) {
-            uint64_t count;
-            (void)!read(serve->wake, &count, sizeof count);
+        uint64_t count;
+        if (read(serve->wake, &count, sizeof count) == sizeof count) {
             return WOKEN;
         }
     }

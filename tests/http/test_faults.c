@@ -1,6 +1,7 @@
 /* What clients are told when the disk fails under the real server: strace makes its system calls
  * fail. Without strace the program exits with 77. */
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -351,6 +352,25 @@ static void who_has_sent_a_request_is_not_cut_off_because_nobody_reads_it(void *
     temp_dir_remove(faulty.dir);
 }
 
+/* Regression: it looked again at once, without end, and for no signal. */
+static void a_server_that_can_not_wait_still_hears_signals(void **state)
+{
+    (void)state;
+    struct faulty faulty;
+    begin(&faulty, NULL);
+    inject(&faulty, "inject=?poll,ppoll:error=ENOMEM");
+    while (server_memory_kib(faulty.server, "TracerPid") == 0) { /* a line like the others */
+        sched_yield();
+    }
+    server_signal(faulty.server, SIGHUP); /* its last wait ends, and the next one fails */
+    server_wait_log(faulty.server, "event=nothing_to_reload");
+    expect_status(faulty.client, 201, "PUT", "/kv/key", NULL, "value");
+    client_free(faulty.client);
+    server_stop(faulty.server);
+    assert_int_equal(waitpid(faulty.strace, NULL, 0), faulty.strace);
+    temp_dir_remove(faulty.dir);
+}
+
 int main(void)
 {
     if (!strace_works()) {
@@ -364,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_refuses_puts_and_heals_by_itself),
         cmocka_unit_test(versions_are_told_apart_by_date_where_syncs_are_slow),
         cmocka_unit_test(who_has_sent_a_request_is_not_cut_off_because_nobody_reads_it),
+        cmocka_unit_test(a_server_that_can_not_wait_still_hears_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
