@@ -295,18 +295,17 @@ static void insert(struct store_write *write, struct memtable *memtable, uint64_
     }
 }
 
-/* Sets the slots. With the last one the write is the log thread's. */
-static void hand_over(struct store *store, struct op *op, uint64_t seq, size_t n)
+/* Sets the slots, the first one last: where the log thread finds it, it finds the others, and
+ * needn't look again and again for the rest of a batch. With it the write is the log thread's. */
+static void hand_over(struct store *store, struct store_write *write, uint64_t first, size_t n)
 {
+    struct op *op = write->ops + write->n_ops;
     while (n > 0) {
+        op--;
         if (!op->skipped) {
-            struct op *next = op + 1;
-            atomic_store_explicit(&store->ring[seq & store->ring_mask], op, memory_order_release);
-            op = next;
-            seq++;
             n--;
-        } else {
-            op++;
+            atomic_store_explicit(&store->ring[(first + n) & store->ring_mask], op,
+                                  memory_order_release);
         }
     }
     sleeper_wake(&store->log_sleeper);
@@ -345,7 +344,7 @@ static enum attempt attempt(struct store_write *write, enum err *ret_err)
     insert(write, view->active, first);
     unlock_stripes(write);
     stop(write, ENGINE_STOP_INSERTED);
-    hand_over(store, write->ops, first, n);
+    hand_over(store, write, first, n);
     return HANDED_OVER;
 }
 

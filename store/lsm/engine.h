@@ -230,6 +230,8 @@ struct store {
 bool engine_log_step(struct store *store);
 /* What the log does once it has been idle for a moment: an empty frame records what is durable. */
 bool engine_log_idle_step(struct store *store);
+/* How long the log waits for work before that; UINT64_MAX: it has nothing to do without any. */
+uint64_t engine_log_idle_ms(struct store *store);
 bool engine_flush_step(struct store *store);
 bool engine_compaction_step(struct store *store);
 bool engine_reclaim_step(struct store *store);

@@ -27,7 +27,8 @@ static struct pulse *pulse(struct store *store)
  * --------------------------------------------------------------------------------- */
 
 /* Collects ready slots from log_next_seq on, up to the frame's limits or the boundary, and cuts
- * behind the last complete batch. Returns how many. */
+ * behind the last complete batch. Returns how many: none only where no slot is ready up
+ * to the boundary. */
 static size_t collect_run(struct store *store)
 {
     uint64_t seq = store->log_next_seq;
@@ -322,11 +323,11 @@ static bool is_slowed(struct store *store)
     return slowdown_limit(&store->slowdown) != 0 && atomic_load(&store->n_waiting) > 0;
 }
 
-static uint64_t idle_ms(struct store *store)
+uint64_t engine_log_idle_ms(struct store *store)
 {
-    bool quiet = store->recorded_seq == atomic_load(&store->visible_seq) &&
-                 atomic_load(&store->n_waiting) == 0;
-    return quiet ? UINT64_MAX : ENGINE_LOG_IDLE_MS;
+    bool recorded =
+        store->recorded_seq == atomic_load(&store->visible_seq) || atomic_load(&store->poisoned);
+    return recorded && atomic_load(&store->n_waiting) == 0 ? UINT64_MAX : ENGINE_LOG_IDLE_MS;
 }
 
 void *engine_log_thread(void *arg)
@@ -343,7 +344,7 @@ void *engine_log_thread(void *arg)
         }
         bool slowed = is_slowed(store);
         sleeper_wait(&store->log_sleeper, slot_is_ready, store,
-                     slowed ? ENGINE_SLOW_MS : idle_ms(store));
+                     slowed ? ENGINE_SLOW_MS : engine_log_idle_ms(store));
         if (slot_is_ready(store)) {
             continue;
         }

@@ -106,7 +106,7 @@ byte answer[WRITERS];
 bool asleep, sleeper_mutex, in_wait;
 
 #if CHANGE == wake_without_fence || CHANGE == sleep_without_fence
-typedef Buffer { /* stores under way: the slots of the numbers [first, first + n) */
+typedef Buffer { /* stores under way: the slots of the numbers first, first - 1, … (n of them) */
     byte first, n;
 };
 Buffer buffered[WRITERS];
@@ -392,10 +392,10 @@ ATTEMPT:
     /* hand_over() */
 #if CHANGE != slot_before_link
     if
-    :: n == 2 -> store_slot(first)
+    :: n == 2 -> store_slot(first + 1)
     :: else
     fi;
-    store_slot(first + n - 1);
+    store_slot(first);
 #endif
     /* sleeper_wake() */
     if
@@ -704,7 +704,7 @@ DONE:
 inline arrive(w)
 {
     ring[buffered[w].first % RING] = buffered[w].first;
-    buffered[w].first++;
+    buffered[w].first--;
     buffered[w].n--
 }
 

@@ -1,6 +1,7 @@
 /* What a write is promised, from admission to the disk, in a store whose steps the test makes. */
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -379,6 +380,65 @@ static void one_failed_condition_stops_the_whole_batch(void **state)
     assert_value("c", NULL);
 }
 
+/* Looks at the ring as the log thread does. */
+struct look {
+    pthread_t thread;
+    _Atomic uint64_t seq; /* of the batch that is to come; 0: none; UINT64_MAX: no more */
+    unsigned parts;       /* met before the rest was there */
+};
+
+enum { LOOKED_AT = 100, LOOKS = 300 };
+
+static void *look_for_parts(void *arg)
+{
+    struct look *look = arg;
+    for (;;) {
+        uint64_t seq = atomic_load(&look->seq);
+        if (seq == UINT64_MAX) {
+            return NULL;
+        }
+        if (seq != 0 && atomic_load(&store->ring[seq & store->ring_mask])) {
+            look->parts +=
+                atomic_load(&store->ring[(seq + LOOKED_AT - 1) & store->ring_mask]) == NULL;
+            atomic_store(&look->seq, 0);
+        }
+    }
+}
+
+static void on_batch_written(void *arg, enum err err, const struct store_written *written)
+{
+    assert_ok(err);
+    *(size_t *)arg = written->n_ops;
+}
+
+/* Regression: the log thread looked again and again until the rest of a batch was there. */
+static void a_batch_is_ready_for_the_log_as_a_whole(void **state)
+{
+    struct look look = {.parts = 0};
+    (void)state;
+    assert_int_equal(pthread_create(&look.thread, NULL, look_for_parts, &look), 0);
+    for (unsigned i = 0; i < LOOKS; i++) {
+        struct attempt batch;
+        size_t written = 0;
+        admit(&batch, LOOKED_AT, LOOKED_AT * 10);
+        for (unsigned op = 0; op < LOOKED_AT; op++) {
+            char key[16];
+            snprintf(key, sizeof key, "%03u", op);
+            add_put(&batch, key, "value");
+        }
+        atomic_store(&look.seq, store->log_next_seq);
+        store_write_commit(batch.write, on_batch_written, &written);
+        while (atomic_load(&look.seq) != 0) {
+            sched_yield();
+        }
+        settle();
+        assert_int_equal(written, LOOKED_AT);
+    }
+    atomic_store(&look.seq, UINT64_MAX);
+    pthread_join(look.thread, NULL);
+    assert_int_equal(look.parts, 0);
+}
+
 static void a_key_twice_in_a_batch_is_refused(void **state)
 {
     struct attempt batch;
@@ -459,6 +519,7 @@ static void lose_the_log(struct log_fault fault)
     assert_value("failed", NULL);
     assert_value("late", NULL);
     settle();
+    assert_int_equal(engine_log_idle_ms(store), UINT64_MAX); /* there is nothing to wake up for */
     engine_log_idle_step(store);
     assert_value("kept", "1");
     assert_int_equal(fault.calls_after, 0);
@@ -489,6 +550,16 @@ static void after_a_failed_write_nothing_is_written_nor_synced_again(void **stat
         log_all();
         assert_true(clean.done);
     }
+}
+
+/* Regression: with a log that had failed it woke up ten times a second for ever. */
+static void an_idle_log_wakes_up_only_to_record_what_is_durable(void **state)
+{
+    (void)state;
+    put("key", "value");
+    assert_int_equal(engine_log_idle_ms(store), ENGINE_LOG_IDLE_MS);
+    assert_true(engine_log_idle_step(store));
+    assert_int_equal(engine_log_idle_ms(store), UINT64_MAX);
 }
 
 /* --- Admission -------------------------------------------------------------------------------- */
@@ -909,9 +980,11 @@ int main(void)
         TEST(tells_created_from_replaced_in_tables_and_memory),
         TEST(a_batch_is_atomic),
         TEST(one_failed_condition_stops_the_whole_batch),
+        TEST(a_batch_is_ready_for_the_log_as_a_whole),
         TEST(a_key_twice_in_a_batch_is_refused),
         TEST(after_a_failed_sync_nothing_is_written_nor_synced_again),
         TEST(after_a_failed_write_nothing_is_written_nor_synced_again),
+        TEST(an_idle_log_wakes_up_only_to_record_what_is_durable),
         TEST(waiting_writes_are_let_in_in_order),
         TEST(too_many_waiting_writes_are_refused),
         TEST(a_write_that_waits_too_long_is_refused_while_the_log_is_busy),
