@@ -64,6 +64,7 @@ static enum err number_everything(struct store *store, const struct manifest *ma
     store->store_id = manifest->store_id;
     store->epoch = manifest->epoch;
     store->manifest_number = manifest->number;
+    store->clock_ms = manifest->clock_ms;
     atomic_init(&store->next_file,
                 census.greatest >= manifest->next_file ? census.greatest + 1 : manifest->next_file);
     return ERR_OK;

@@ -34,12 +34,14 @@ static enum err manifest_of(struct store *store, const struct view *view, uint64
     for (size_t level = 0; level < MANIFEST_LEVELS; level++) {
         n += view->levels[level].n_tables;
     }
+    uint64_t now_ms = engine_wall_ms();
+    store->clock_ms = now_ms > store->clock_ms ? now_ms : store->clock_ms;
     struct manifest manifest = {.store_id = store->store_id,
                                 .epoch = store->epoch,
                                 .number = store->manifest_number + 1,
                                 .next_file = atomic_load(&store->next_file),
                                 .covered_seq = covered_seq,
-                                .clock_ms = engine_wall_ms(),
+                                .clock_ms = store->clock_ms,
                                 .n_segments = n_segments};
     manifest.tables = calloc(n + 1, sizeof manifest.tables[0]);
     manifest.segments = calloc(n_segments + 1, sizeof manifest.segments[0]);

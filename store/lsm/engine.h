@@ -144,6 +144,7 @@ struct store {
     /* Under the edit mutex: what the manifest says beside the tables. */
     pthread_mutex_t edit_mutex;
     uint64_t manifest_number;
+    uint64_t clock_ms; /* greatest wall time known, which may have been set back since */
     uint64_t segments[ENGINE_SEGMENTS_MAX]; /* live, ascending */
     size_t n_segments;
     bool manifest_failed; /* no other manifest may be written until a restart */

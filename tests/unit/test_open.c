@@ -27,6 +27,23 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void leave_manifest(const struct manifest *manifest)
+{
+    enum manifest_stage stage;
+    struct vfs_dir *dir;
+    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", true, &dir));
+    assert_ok(manifest_store(dir, manifest, &stage));
+    vfs_dir_close(dir);
+}
+
+/* A directory whose last version has that number. */
+static void leave_last_seq(uint64_t seq)
+{
+    struct manifest manifest = {
+        .store_id = 1, .epoch = 2, .number = 1, .next_file = 1, .covered_seq = seq, .clock_ms = 1};
+    leave_manifest(&manifest);
+}
+
 /* --- Ballast --- */
 
 static size_t ballast_bytes(void)
@@ -51,19 +68,51 @@ static void a_ballast_that_a_crash_left_empty_is_filled(void **state)
     assert_int_equal(db.store->ballast_bytes, whole);
 }
 
-/* --- The end of the numbers --- */
+/* --- The clock --- */
 
-/* A directory whose last version has that number. */
-static void leave_last_seq(uint64_t seq)
+static void load_manifest(struct manifest *ret_manifest)
 {
-    struct manifest manifest = {
-        .store_id = 1, .epoch = 2, .number = 1, .next_file = 1, .covered_seq = seq, .clock_ms = 1};
-    enum manifest_stage stage;
     struct vfs_dir *dir;
-    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", true, &dir));
-    assert_ok(manifest_store(dir, &manifest, &stage));
+    assert_ok(vfs_dir_open(vfs_mem_vfs(fs), "data", false, &dir));
+    assert_ok(manifest_load(dir, ret_manifest, NULL));
     vfs_dir_close(dir);
 }
+
+/* Regression: it was the time of the last manifest, also where the clock had been set back. */
+static void the_greatest_time_known_never_falls(void **state)
+{
+    (void)state;
+    struct manifest manifest;
+    uint64_t ahead_ms = engine_wall_ms() + UINT64_C(86400000);
+    struct manifest earlier = {.store_id = 1,
+                               .epoch = 2,
+                               .number = 1,
+                               .next_file = 1,
+                               .covered_seq = 1,
+                               .clock_ms = ahead_ms};
+    leave_manifest(&earlier);
+    driven_open(&db);
+    driven_put(&db, 1, 100);
+    driven_close(&db);
+    load_manifest(&manifest);
+    assert_true(manifest.number > 2);
+    assert_int_equal(manifest.clock_ms, ahead_ms);
+    manifest_release(&manifest);
+}
+
+static void it_follows_the_clock(void **state)
+{
+    (void)state;
+    struct manifest manifest;
+    uint64_t began_ms = engine_wall_ms();
+    leave_last_seq(1);
+    driven_open(&db);
+    load_manifest(&manifest);
+    assert_true(manifest.clock_ms >= began_ms);
+    manifest_release(&manifest);
+}
+
+/* --- The end of the numbers --- */
 
 static void on_refused(void *arg, enum err err, struct store_write *write)
 {
@@ -185,6 +234,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_ballast_that_a_crash_left_empty_is_filled),
+        TEST(the_greatest_time_known_never_falls),
+        TEST(it_follows_the_clock),
         TEST(writes_end_long_before_the_numbers_do),
         TEST(a_number_beyond_the_last_is_refused_as_damage),
         TEST(an_opening_that_fails_again_leaves_no_more_files),
