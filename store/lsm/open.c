@@ -22,6 +22,9 @@
 #include "store/lsm/scrub.h"
 #include "store/lsm/space.h"
 
+/* For a manifest of so many tables, and some that come of the log, whose keys aren't very long. */
+#define MANIFEST_HELD_BYTES(n_tables) (UINT64_C(256) * ((n_tables) + 32))
+
 struct store_options store_options_default(void)
 {
     return (struct store_options){.memtable_bytes = UINT64_C(64) << 20,
@@ -421,6 +424,7 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
         err = open_tables(store, &manifest, view, detail);
     }
     if (err == ERR_OK) {
+        space_hold_for_manifest(store, MANIFEST_HELD_BYTES(manifest.n_tables));
         err = replay_log(store, &manifest, view, &replayed, detail);
     }
     manifest_release(&manifest);

@@ -74,6 +74,14 @@ static void find_ballast(struct store *store)
     }
 }
 
+void space_hold_for_manifest(struct store *store, uint64_t bytes)
+{
+    find_ballast(store);
+    if (store->ballast_bytes < bytes) {
+        (void)!set_ballast(store, bytes);
+    }
+}
+
 void space_open(struct store *store)
 {
     find_ballast(store);

@@ -20,6 +20,10 @@
 
 #include "store/lsm/engine.h"
 
+/* As an opening begins: where there is no ballast of that size, tries to make one, so that tables
+ * leave room for a manifest. Then all else can make room for the rest. May block. */
+void space_hold_for_manifest(struct store *store, uint64_t bytes);
+
 /* At open: makes the ballast, or says that there is no room for it. May block. */
 void space_open(struct store *store);
 

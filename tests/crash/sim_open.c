@@ -261,6 +261,9 @@ static void plan_trouble(struct sim *sim)
     } else if (dice < 60 && sim->left_number != 0) {
         sim->fits = sim_disk_fill_to_open(sim);
         sim->result->full_openings += sim->fits;
+        if (prng_chance(&sim->random, 50)) {
+            sim_disk_plan_crash(sim, 60);
+        }
     }
 }
 
