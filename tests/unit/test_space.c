@@ -292,16 +292,22 @@ static void fill_two_memtables(struct test *test)
 }
 
 /* The ballast went where others filled the disk, up to so much. */
-static void open_without_ballast(struct test *test, uint64_t free_bytes)
+static void open_on(struct test *test, uint64_t free_bytes)
 {
     struct vfs_dir *dir;
-    end_life(test, MEM_KEEP_ALL, test_seed());
+    test->driven.options.vfs = vfs_mem_vfs(test->fs);
     assert_ok(vfs_dir_open(vfs_mem_vfs(test->fs), "data", false, &dir));
     assert_ok(vfs_unlink(dir, FILES_BALLAST));
     vfs_dir_close(dir);
     vfs_mem_set_capacity(test->fs, vfs_mem_used(test->fs) + free_bytes);
     driven_open(&test->driven);
     driven_check(&test->driven);
+}
+
+static void open_without_ballast(struct test *test, uint64_t free_bytes)
+{
+    end_life(test, MEM_KEEP_ALL, test_seed());
+    open_on(test, free_bytes);
 }
 
 static struct vfs_mem_verdict crash_at_removal_of_a_segment(void *arg,
@@ -322,6 +328,30 @@ static void a_flushed_segment_that_was_not_removed_makes_room_to_open(void **sta
     assert_true(vfs_mem_is_crashed(test->fs));
     vfs_mem_set_hook(test->fs, NULL, NULL);
     open_without_ballast(test, 8192);
+}
+
+/* Regression: the table took what a manifest would have needed to make room. */
+static void a_table_of_what_is_replayed_leaves_room_for_a_manifest(void **state)
+{
+    struct test *test = *state;
+    fill_two_memtables(test);
+    vfs_mem_set_hook(test->fs, crash_at_removal_of_a_segment, NULL);
+    engine_flush_step(test->driven.store);
+    vfs_mem_set_hook(test->fs, NULL, NULL);
+    struct vfs_mem *killed = vfs_mem_crash_clone(test->fs, MEM_KEEP_ALL, test_seed());
+    open_without_ballast(test, UINT64_C(4) << 20);
+    uint64_t table_bytes =
+        table_info(atomic_load(&test->driven.store->view)->levels[0].tables[0])->size_bytes;
+    for (uint64_t more = 0; more < 2000; more += 100) {
+        engine_abandon(test->driven.store);
+        while (rcu_door_reclaim()) {
+        }
+        test->driven.store = NULL;
+        vfs_mem_free(test->fs);
+        test->fs = vfs_mem_crash_clone(killed, MEM_KEEP_ALL, test_seed());
+        open_on(test, table_bytes + more);
+    }
+    vfs_mem_free(killed);
 }
 
 /* Regression: all of the log stayed until all of it was in tables. */
@@ -406,6 +436,7 @@ int main(void)
         SPACE_TEST(a_store_killed_while_deletes_make_room_opens_there),
         SPACE_TEST(a_store_killed_amid_its_upkeep_of_a_full_disk_opens_there),
         SPACE_TEST(a_flushed_segment_that_was_not_removed_makes_room_to_open),
+        SPACE_TEST(a_table_of_what_is_replayed_leaves_room_for_a_manifest),
         SPACE_TEST(a_replayed_segment_makes_room_for_the_rest_of_the_log),
         SPACE_TEST(nothing_makes_room_that_an_older_manifest_needs),
         SPACE_TEST(a_store_closed_on_a_full_disk_has_everything_in_tables),
