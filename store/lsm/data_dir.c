@@ -164,6 +164,20 @@ static void say_why_not_opened(const struct store *store, enum err err, struct e
     free(parent);
 }
 
+/* The one before us may have ended between a manifest's rename and the sync of its name, or with
+ * both failed: what was found is on the disk from here on. Else a sync of ours that fails would
+ * leave that name in doubt for good, and with it every later one, while the files that an older
+ * manifest names go. */
+static enum err make_names_durable(struct store *store, struct err_detail *detail)
+{
+    enum err err = vfs_dir_sync(store->dir);
+    if (err != ERR_OK) {
+        err_detail_set(detail, "cannot sync data directory %s: %s", store->dir_path,
+                       strerror(errno));
+    }
+    return err;
+}
+
 enum err data_dir_open(struct store *store, struct manifest *ret_manifest,
                        struct err_detail *detail)
 {
@@ -183,7 +197,9 @@ enum err data_dir_open(struct store *store, struct manifest *ret_manifest,
         return err;
     }
     err = manifest_load(store->dir, ret_manifest, detail);
-    if (err == ERR_NOT_FOUND) {
+    if (err == ERR_OK) {
+        err = make_names_durable(store, detail);
+    } else if (err == ERR_NOT_FOUND) {
         err = create(store, ret_manifest, detail);
     }
     return err == ERR_OK ? number_everything(store, ret_manifest, detail) : err;

@@ -180,6 +180,36 @@ static void a_missing_parent_is_named(void **state)
     temp_dir_remove(temp);
 }
 
+/* --- Names --- */
+
+static struct vfs_mem_verdict fail_first_dir_sync(void *arg, const struct vfs_mem_call *call)
+{
+    bool *failed = arg;
+    if (call->op != VFS_MEM_DIR_SYNC || *failed) {
+        return (struct vfs_mem_verdict){.action = VFS_MEM_DO};
+    }
+    *failed = true;
+    return (struct vfs_mem_verdict){.action = VFS_MEM_FAIL, .err = ERR_NO_SPACE};
+}
+
+/* Regression, found by crash/sim: who opened a store whose last manifest wasn't durable by its name
+ * and whose own first sync of the directory failed went on, and removed what an older one names. */
+static void a_manifest_is_not_built_upon_before_its_name_is_durable(void **state)
+{
+    (void)state;
+    struct vfs_mem *fs = new_disk();
+    bool failed = false;
+    assert_ok(try_open(vfs_mem_vfs(fs), "data"));
+    vfs_mem_set_hook(fs, fail_first_dir_sync, &failed);
+    uint64_t before = changes(fs);
+    assert_err(ERR_NO_SPACE, try_open(vfs_mem_vfs(fs), "data"));
+    assert_true(failed);
+    assert_non_null(strstr(detail.text, "cannot sync data directory data"));
+    assert_int_equal(changes(fs), before + 1); /* that sync */
+    vfs_mem_set_hook(fs, NULL, NULL);
+    vfs_mem_free(fs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +219,7 @@ int main(void)
         cmocka_unit_test(a_store_with_others_files_opens),
         cmocka_unit_test(a_first_opening_that_was_cut_short_anywhere_can_be_repeated),
         cmocka_unit_test(a_missing_parent_is_named),
+        cmocka_unit_test(a_manifest_is_not_built_upon_before_its_name_is_durable),
     };
     rcu_door_set_manual(true);
     return cmocka_run_group_tests(tests, NULL, NULL);
