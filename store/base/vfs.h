@@ -89,6 +89,12 @@ struct vfs {
      * page that can't be read raises SIGBUS when it is touched (sigbus.h). */
     enum err (*map)(struct vfs_file *file, size_t size, const void **ret_data);
     void (*unmap)(const struct vfs *vfs, const void *data, size_t size);
+    /* Whether these bytes of a map are in memory: touching them doesn't wait for the disk, unless
+     * they leave memory before that. True where the system doesn't say. Never waits. */
+    bool (*resident)(const struct vfs *vfs, const void *data, size_t size);
+    /* Brings these bytes of a map into memory, and waits for them. They may leave it again. ERR_IO
+     * if some of them can't be read. After sigbus_install(). */
+    enum err (*populate)(const struct vfs *vfs, const void *data, size_t size);
 };
 
 /* The real thing: POSIX calls. */
@@ -210,6 +216,16 @@ MUST_USE static inline enum err vfs_map(struct vfs_file *file, size_t size, cons
 static inline void vfs_unmap(const struct vfs *vfs, const void *data, size_t size)
 {
     vfs->unmap(vfs, data, size);
+}
+
+static inline bool vfs_resident(const struct vfs *vfs, const void *data, size_t size)
+{
+    return vfs->resident(vfs, data, size);
+}
+
+MUST_USE static inline enum err vfs_populate(const struct vfs *vfs, const void *data, size_t size)
+{
+    return vfs->populate(vfs, data, size);
 }
 
 #endif

@@ -15,6 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/base/sigbus.h"
+
+/* Of a map, asked for at a time: kernels cut single requests at about this size. */
+#define POPULATE_BYTES ((size_t)512 << 10)
+
 struct posix_dir {
     struct vfs_dir base;
     int fd;
@@ -454,6 +459,82 @@ static void posix_unmap(const struct vfs *vfs, const void *data, size_t size)
     assert(failed == 0);
 }
 
+static size_t page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* From the begin of its first page on; *size grows by as much. */
+static const char *page_begin(const void *data, size_t *size)
+{
+    size_t before = (uintptr_t)data % page_bytes();
+
+    *size += before;
+    return (const char *)data - before;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static bool posix_resident(const struct vfs *vfs, const void *data, size_t size)
+{
+    unsigned char pages[256]; /* bit 0: in memory; the others are reserved */
+    const size_t page = page_bytes();
+    const char *begin = page_begin(data, &size);
+
+    (void)vfs;
+    for (size_t at = 0; at < size; at += sizeof pages * page) {
+        size_t part = least(size - at, sizeof pages * page);
+        if (mincore((void *)(begin + at), part, pages) != 0) {
+            return true; /* it isn't allowed, say */
+        }
+        for (size_t i = 0; i < (part + page - 1) / page; i++) {
+            if ((pages[i] & 1) == 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void ask_for(const char *begin, size_t size, size_t at)
+{
+    if (at < size) {
+        (void)madvise((void *)(begin + at), least(size - at, POPULATE_BYTES), MADV_WILLNEED);
+    }
+}
+
+/* Touching alone would read page after page, since the map is for random access. So one part is
+ * asked for while the one before is waited for. MADV_POPULATE_READ waits too, no better, and older
+ * kernels don't know it. */
+static void touch_all(const char *begin, size_t size)
+{
+    ask_for(begin, size, 0);
+    for (size_t at = 0; at < size; at += page_bytes()) {
+        if (at % POPULATE_BYTES == 0) {
+            ask_for(begin, size, at + POPULATE_BYTES);
+        }
+        (void)*(const volatile char *)(begin + at);
+    }
+}
+
+static enum err posix_populate(const struct vfs *vfs, const void *data, size_t size)
+{
+    struct sigbus_guard guard;
+    const char *begin = page_begin(data, &size);
+
+    (void)vfs;
+    if (!sigbus_guard_enter(&guard, begin, size)) {
+        errno = EIO;
+        return ERR_IO;
+    }
+    touch_all(begin, size);
+    sigbus_guard_leave(&guard);
+    return ERR_OK;
+}
+
 const struct vfs *vfs_posix(void)
 {
     static const struct vfs table = {
@@ -474,6 +555,8 @@ const struct vfs *vfs_posix(void)
         .advise = posix_advise,
         .map = posix_map,
         .unmap = posix_unmap,
+        .resident = posix_resident,
+        .populate = posix_populate,
     };
     return &table;
 }

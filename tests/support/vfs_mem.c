@@ -458,6 +458,7 @@ static enum err op_map(struct vfs_file *file, size_t size, const void **ret_data
         n = mem_file_read(file_of(file)->file, 0, mapping->data, size);
         assert(n == size); /* the contract: the file holds as many */
         mapping->size = size;
+        (void)memcpy(mapping->name, file_of(file)->name, sizeof mapping->name);
         mapping->file = mem_file_ref(file_of(file)->file);
         mem_file_use(mapping->file);
         mapping->next = fs->mappings;
@@ -483,7 +484,66 @@ static void op_unmap(const struct vfs *vfs, const void *data, size_t size)
     release(fs, mapping->file);
     vfs_mem_unlock(fs);
     free(mapping->data);
+    free(mapping->cold);
     free(mapping);
+}
+
+/* Under the mutex: the map that has these bytes, and where. */
+static struct mem_mapping *find_mapping(struct vfs_mem *fs, const void *data, size_t size,
+                                        size_t *ret_offset)
+{
+    struct mem_mapping *mapping = fs->mappings;
+    uintptr_t at = (uintptr_t)data;
+
+    while (mapping && (at < (uintptr_t)mapping->data ||
+                       at - (uintptr_t)mapping->data + size > mapping->size)) {
+        mapping = mapping->next;
+    }
+    assert(mapping);
+    *ret_offset = at - (uintptr_t)mapping->data;
+    return mapping;
+}
+
+static bool op_resident(const struct vfs *vfs, const void *data, size_t size)
+{
+    struct vfs_mem *fs = fs_of(vfs);
+    bool resident = true;
+    size_t offset;
+
+    vfs_mem_lock(fs);
+    struct mem_mapping *mapping = find_mapping(fs, data, size, &offset);
+    for (size_t at = offset; mapping->cold && at < offset + size; at++) {
+        resident = resident && !mapping->cold[at / MEM_PAGE_BYTES];
+    }
+    vfs_mem_unlock(fs);
+    return resident;
+}
+
+static enum err op_populate(const struct vfs *vfs, const void *data, size_t size)
+{
+    struct vfs_mem *fs = fs_of(vfs);
+    enum err err = ERR_OK;
+    size_t offset;
+
+    vfs_mem_lock(fs);
+    struct mem_mapping *mapping = find_mapping(fs, data, size, &offset);
+    if (fs->populate) {
+        vfs_mem_unlock(fs); /* the caller keeps the map */
+        err = fs->populate(fs->populate_arg, mapping->name, offset, size);
+        vfs_mem_lock(fs);
+    }
+    if (err == ERR_OK && mapping->cold) {
+        size_t pages = (mapping->size + MEM_PAGE_BYTES - 1) / MEM_PAGE_BYTES;
+        size_t first = offset / MEM_PAGE_BYTES, last = (offset + size) / MEM_PAGE_BYTES + 1;
+        for (size_t i = first > 0 ? first - 1 : 0; i <= last && i < pages; i++) {
+            mapping->cold[i] = false;
+        }
+    }
+    vfs_mem_unlock(fs);
+    if (err != ERR_OK) {
+        errno = errno_of(err);
+    }
+    return err;
 }
 
 const struct vfs vfs_mem_operations = {
@@ -504,4 +564,6 @@ const struct vfs vfs_mem_operations = {
     .advise = op_advise,
     .map = op_map,
     .unmap = op_unmap,
+    .resident = op_resident,
+    .populate = op_populate,
 };

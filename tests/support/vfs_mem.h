@@ -122,6 +122,18 @@ struct vfs_mem_plan {
 };
 vfs_mem_hook_fn vfs_mem_follow_plan; /* arg: struct vfs_mem_plan */
 
+/* Pages of maps leave memory, all that are mapped now, and come back by being populated, with the
+ * pages beside them. Touching them brings them back too, in fact, but can't be seen here: so it
+ * finds their bytes, doesn't wait, and leaves them cold. */
+#define MEM_PAGE_BYTES 4096u
+void vfs_mem_evict(struct vfs_mem *fs);
+
+/* Asked before pages of a map are brought back; what isn't ERR_OK is returned, and leaves them
+ * cold. May block; then only that call waits. NULL for none. Not an operation that is counted. */
+typedef enum err vfs_mem_populate_fn(void *arg, const char *name, uint64_t offset,
+                                     uint64_t size_bytes);
+void vfs_mem_set_populate(struct vfs_mem *fs, vfs_mem_populate_fn *populate, void *arg);
+
 /* Stops the world between two operations: from now on all return ERR_IO. */
 void vfs_mem_crash(struct vfs_mem *fs);
 bool vfs_mem_is_crashed(struct vfs_mem *fs);

@@ -112,6 +112,27 @@ void vfs_mem_set_hook(struct vfs_mem *fs, vfs_mem_hook_fn *hook, void *arg)
     vfs_mem_unlock(fs);
 }
 
+void vfs_mem_evict(struct vfs_mem *fs)
+{
+    vfs_mem_lock(fs);
+    for (struct mem_mapping *mapping = fs->mappings; mapping; mapping = mapping->next) {
+        size_t pages = (mapping->size + MEM_PAGE_BYTES - 1) / MEM_PAGE_BYTES;
+        if (!mapping->cold) {
+            mapping->cold = test_alloc(pages * sizeof *mapping->cold);
+        }
+        memset(mapping->cold, true, pages * sizeof *mapping->cold);
+    }
+    vfs_mem_unlock(fs);
+}
+
+void vfs_mem_set_populate(struct vfs_mem *fs, vfs_mem_populate_fn *populate, void *arg)
+{
+    vfs_mem_lock(fs);
+    fs->populate = populate;
+    fs->populate_arg = arg;
+    vfs_mem_unlock(fs);
+}
+
 struct vfs_mem_verdict vfs_mem_follow_plan(void *arg, const struct vfs_mem_call *call)
 {
     struct vfs_mem_plan *plan = arg;

@@ -22,6 +22,8 @@ struct mem_mapping {
     void *data;
     size_t size;
     struct mem_file *file;
+    char name[MEM_NAME_BYTES]; /* of the file when it was opened */
+    bool *cold;                /* of each page of MEM_PAGE_BYTES; NULL: all are in memory */
 };
 
 struct vfs_mem {
@@ -32,6 +34,8 @@ struct vfs_mem {
     unsigned n_open; /* directories and files */
     vfs_mem_hook_fn *hook;
     void *hook_arg;
+    vfs_mem_populate_fn *populate;
+    void *populate_arg;
     bool crashed;
     uint64_t total;
     uint64_t counts[VFS_MEM_N_OPS];

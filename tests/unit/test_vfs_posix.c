@@ -9,13 +9,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "store/base/sigbus.h"
 #include "tests/support/check.h"
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
@@ -324,7 +327,7 @@ static void a_failed_sync_is_not_tried_again(void **state)
 /* Pages of the file that are in the page cache. */
 static size_t cached_pages(const char *path, size_t n_pages)
 {
-    unsigned char resident[64];
+    unsigned char resident[1024];
     size_t n = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     void *map = mmap(NULL, n_pages * 4096, PROT_READ, MAP_SHARED, fd, 0);
@@ -382,6 +385,78 @@ static void direct_reads_leave_the_page_cache_as_it_is(void **state)
     vfs_close(file);
 }
 
+/* Asks for it until it has happened. False where there is nothing but memory, as on tmpfs. */
+static bool evict(struct vfs_file *file, const void *map, size_t pages)
+{
+    char path[PATH_BYTES];
+    struct statfs where;
+
+    path_of("a", path);
+    assert_int_equal(statfs(path, &where), 0);
+    while (where.f_type != TMPFS_MAGIC && cached_pages(path, pages) > 0) {
+        assert_int_equal(madvise((void *)map, pages * 4096, MADV_DONTNEED), 0);
+        vfs_advise(file, 0, pages * 4096, VFS_ADVICE_DONTNEED);
+    }
+    return where.f_type != TMPFS_MAGIC;
+}
+
+static void a_map_knows_what_has_left_memory(void **state)
+{
+    enum { PAGES = 700, SIZE = PAGES * 4096 };
+    static const size_t begins[] = {0, 1, 4095, 4096, 512 * 1024, SIZE - 1};
+    const struct vfs *vfs = vfs_posix();
+    struct vfs_file *file = contract_create("a");
+    char *data = calloc(1, SIZE);
+    const void *mapped;
+
+    (void)state;
+    assert_non_null(data);
+    sigbus_install();
+    assert_ok(contract_write(file, 0, data, SIZE));
+    assert_ok(vfs_sync(file));
+    assert_ok(vfs_map(file, SIZE, &mapped));
+    const char *map = mapped;
+    for (size_t i = 0; i < COUNT_OF(begins); i++) {
+        size_t begin = begins[i];
+        bool evicted = evict(file, map, PAGES);
+        assert_int_equal(vfs_resident(vfs, map + begin, SIZE - begin), !evicted);
+        assert_int_equal(vfs_resident(vfs, map + begin, 1), !evicted);
+        assert_ok(vfs_populate(vfs, map + begin, SIZE - begin));
+        assert_true(vfs_resident(vfs, map + begin, SIZE - begin));
+        if (evicted && begin == SIZE - 1) {
+            assert_false(vfs_resident(vfs, map, SIZE)); /* the others are still missing */
+        }
+    }
+    vfs_unmap(vfs, map, SIZE);
+    assert_true(vfs_resident(vfs, map, SIZE)); /* the kernel says that there is no map */
+    vfs_close(file);
+    free(data);
+}
+
+static void bytes_that_can_not_be_read_can_not_be_populated(void **state)
+{
+    enum { PAGES = 8 };
+    const struct vfs *vfs = vfs_posix();
+    struct vfs_file *file = contract_create("a");
+    char path[PATH_BYTES];
+    const void *mapped;
+
+    (void)state;
+    sigbus_install();
+    assert_ok(vfs_reserve(file, (uint64_t)PAGES * 4096));
+    assert_ok(vfs_map(file, (size_t)PAGES * 4096, &mapped));
+    const char *map = mapped;
+    path_of("a", path);
+    assert_int_equal(truncate(path, (off_t)5 * 4096), 0);
+    assert_false(vfs_resident(vfs, map, (size_t)PAGES * 4096));
+    errno = 0;
+    assert_err(ERR_IO, vfs_populate(vfs, map, (size_t)PAGES * 4096));
+    assert_int_equal(errno, EIO);
+    assert_ok(vfs_populate(vfs, map, (size_t)5 * 4096));
+    vfs_unmap(vfs, map, (size_t)PAGES * 4096);
+    vfs_close(file);
+}
+
 static void what_is_reserved_has_blocks(void **state)
 {
     struct vfs_file *file = contract_create("a");
@@ -422,6 +497,8 @@ int main(void)
         TEST(errors_are_told_apart_and_leave_errno),
         TEST(a_failed_sync_is_not_tried_again),
         TEST(direct_reads_leave_the_page_cache_as_it_is),
+        TEST(a_map_knows_what_has_left_memory),
+        TEST(bytes_that_can_not_be_read_can_not_be_populated),
         TEST(what_is_reserved_has_blocks),
         TEST(reserving_writes_zeros_where_the_file_system_cannot),
     };

@@ -329,6 +329,31 @@ void a_map_shows_the_bytes_and_outlives_file_and_name(void **state)
     free(data);
 }
 
+void what_is_populated_is_in_memory(void **state)
+{
+    enum { SIZE = 3 * 4096 + 100 };
+    static unsigned char data[SIZE];
+    const struct vfs *vfs = contract_dir->vfs;
+    struct vfs_file *file = contract_create("a");
+    const char *map;
+    const void *mapped;
+
+    (void)state;
+    memset(data, 'a', sizeof data);
+    assert_ok(contract_write(file, 0, data, SIZE));
+    assert_ok(vfs_map(file, SIZE, &mapped));
+    map = mapped;
+    assert_ok(vfs_populate(vfs, map + 5000, SIZE - 5000));
+    assert_true(vfs_resident(vfs, map + 5000, SIZE - 5000));
+    assert_ok(vfs_populate(vfs, map, SIZE));
+    assert_true(vfs_resident(vfs, map, SIZE));
+    assert_ok(vfs_populate(vfs, map + 7, 0));
+    assert_true(vfs_resident(vfs, map + 7, 0));
+    assert_memory_equal(map, data, SIZE);
+    vfs_unmap(vfs, map, SIZE);
+    vfs_close(file);
+}
+
 void advice_changes_nothing_and_closing_null_is_allowed(void **state)
 {
     struct vfs_file *file = contract_create("a");

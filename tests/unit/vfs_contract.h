@@ -38,6 +38,7 @@ void reserving_keeps_what_is_there_and_adds_zeros(void **state);
 void rename_replaces_and_unlink_removes(void **state);
 void lists_every_name_once_until_told_to_stop(void **state);
 void a_map_shows_the_bytes_and_outlives_file_and_name(void **state);
+void what_is_populated_is_in_memory(void **state);
 void advice_changes_nothing_and_closing_null_is_allowed(void **state);
 
 #define VFS_CONTRACT_TESTS(TEST)                                                                  \
@@ -51,6 +52,7 @@ void advice_changes_nothing_and_closing_null_is_allowed(void **state);
         TEST(reserving_keeps_what_is_there_and_adds_zeros),                                       \
         TEST(rename_replaces_and_unlink_removes), TEST(lists_every_name_once_until_told_to_stop), \
         TEST(a_map_shows_the_bytes_and_outlives_file_and_name),                                   \
+        TEST(what_is_populated_is_in_memory),                                                     \
         TEST(advice_changes_nothing_and_closing_null_is_allowed)
 
 #endif
