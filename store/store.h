@@ -115,9 +115,9 @@ MUST_USE enum err store_open(const struct store_options *options, struct store *
                              struct err_detail *detail);
 
 /* Refuses new writes, completes those under way, writes what is in memory to tables, and frees the
- * store. No other call may be under way or follow; entries and scans must have been released. Any
- * error was told as an event and loses nothing acknowledged: the log has it. NULL is allowed. May
- * block. */
+ * store. Lookups that wait are completed with ERR_CLOSED. No other call may be under way or follow;
+ * entries and scans must have been released. Any error was told as an event and loses nothing
+ * acknowledged: the log has it. NULL is allowed. May block. */
 void store_close(struct store *store);
 
 /* --- Reading ------------------------------------------------------------------------------------
@@ -153,8 +153,26 @@ struct store_entry {
 typedef void store_get_fn(void *arg, enum err err, const struct store_entry *entry);
 
 /* Looks up the newest durable version of `key` (1 to STORE_KEY_MAX_BYTES). Errors: ERR_CORRUPT,
- * ERR_IO (of this key; the store goes on), ERR_NO_MEMORY. May fault in a page. */
+ * ERR_IO (of this key; the store goes on), ERR_NO_MEMORY. Completes before it returns, and waits
+ * for the disk if it has to: the simple form. */
 void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg);
+
+/* store_get() for a thread that must not be held up: completes before it returns, or returns false
+ * without calling `done`, if the disk would have to be waited for or a long value be verified. Then
+ * store_get_later() is for it. All that it may wait for is single pages: of the tables' indexes, or
+ * with a small value that was read before and has left memory. */
+MUST_USE bool store_get_at_once(struct store *store, struct bytes key, store_get_fn *done,
+                                void *arg);
+
+/* store_get() on a thread of the store, which also brings the value into memory. `done` comes from
+ * there, and the key is borrowed until then. Reads begin in the order of the calls. Where too many
+ * wait already, this completes as store_get() does. ERR_CLOSED if the store is closed meanwhile. */
+void store_get_later(struct store *store, struct bytes key, store_get_fn *done, void *arg);
+
+/* store_get() for who wants all but the value. It is pinned and its size is right, but its bytes
+ * may be damaged: they must not be shown. Waits for single pages of the disk at most, or for a
+ * value of up to 64 KiB. */
+void store_head(struct store *store, struct bytes key, store_get_fn *done, void *arg);
 
 /* Unpins. Any thread, cheap: freeing is left to the store's threads. */
 void store_entry_release(struct store_entry *entry);
@@ -323,6 +341,7 @@ struct store_stats {
     uint64_t damaged_tables;            /* of those that are in use, by whoever found the damage */
     uint64_t rotations, view_swaps, insert_retries, claim_retries;
     uint64_t writes, gets;
+    uint64_t cold_reads, waiting_reads; /* of store_get_later(): done, and under way now */
     uint64_t fsync_count[STORE_FSYNC_BUCKETS], fsync_total_us;
     uint64_t batch_count[STORE_BATCH_BUCKETS], batch_total_ops;
     uint64_t recovery_us, recovered_records;

@@ -1,4 +1,4 @@
-/* What the engine's parts share, the reading side of store.h, and the threads. */
+/* What the engine's parts share: time, events, heartbeats, views and pins. */
 #include "store/lsm/engine.h"
 
 #include <assert.h>
@@ -264,10 +264,9 @@ static void unpin_chunk(struct store *store, struct chunk *chunk)
     chunk_release(chunk);
 }
 
-/* A small value that was pinned in a memtable's chunk is copied if pins hold much memory already:
- * 256 KiB for some bytes, as long as a slow client likes. A large one has a chunk of its own, and a
- * copy would be as large. Outside the read section, since it allocates. */
-static enum err copy_if_crowded(struct store *store, uint64_t record_bytes,
+/* 256 KiB would be held for some bytes, as long as a slow client likes. A large value has a chunk
+ * of its own, and a copy would be as large. */
+enum err engine_copy_if_crowded(struct store *store, uint64_t record_bytes,
                                 struct store_entry *entry)
 {
     if (record_bytes >= ARENA_LARGE_BYTES ||
@@ -312,66 +311,8 @@ void store_entry_release(struct store_entry *entry)
     *entry = (struct store_entry){0};
 }
 
-/* --- Reading
- * -------------------------------------------------------------------------------------- */
-
-/* Finds and pins. Long values in tables aren't verified yet: that may read much of the disk, and
- * what waits for readers to leave would wait for it. */
-static enum err look_up(struct store *store, struct bytes key, struct view_hit *ret_hit,
-                        struct store_entry *ret_entry, bool *ret_found)
-{
-    enum err err = ERR_OK;
-    enum record_kind kind = RECORD_DELETE;
-    rcu_door_lock();
-    /* First the view, then the number, as for a snapshot, where the order matters. Here either
-     * would do: the newest version that a table has is durable, whatever the number says. */
-    const struct view *view = atomic_load_explicit(&store->view, memory_order_acquire);
-    uint64_t seq = atomic_load_explicit(&store->visible_seq, memory_order_acquire);
-    view_find_in_memtables(view, key, seq, ret_hit);
-    if (!ret_hit->record) {
-        err = view_find_in_tables(view, key, TABLE_HEAD, ret_hit);
-    }
-    if (err == ERR_OK && ret_hit->record) {
-        err = engine_describe(store, ret_hit, ret_entry, &kind);
-    }
-    *ret_found = err == ERR_OK && kind == RECORD_PUT;
-    if (*ret_found) {
-        engine_pin(store, ret_hit, ret_entry);
-        ret_entry->key = key;
-    }
-    if (err != ERR_OK) {
-        engine_table_failed(store, ret_hit->table, err);
-    }
-    rcu_door_unlock();
-    return err;
-}
-
-/* Verifies a pinned value, or unpins it. */
-static enum err verify_pinned(struct store *store, const struct view_hit *hit,
-                              struct store_entry *entry)
-{
-    enum err err = table_verify_value(hit->table, hit->record, 0, entry->value.size);
-    if (err != ERR_OK) {
-        engine_table_failed(store, hit->table, err);
-        store_entry_release(entry);
-    }
-    return err;
-}
-
-void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
-{
-    struct store_entry entry;
-    struct view_hit hit;
-    bool found = false;
-    atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
-    enum err err =
-        atomic_load(&store->closing) ? ERR_CLOSED : look_up(store, key, &hit, &entry, &found);
-    if (found) {
-        err = hit.node ? copy_if_crowded(store, record_size(hit.record), &entry)
-                       : verify_pinned(store, &hit, &entry);
-    }
-    done(arg, err, found && err == ERR_OK ? &entry : NULL);
-}
+/* --- State
+ * ---------------------------------------------------------------------------------------- */
 
 enum store_state store_state(const struct store *store)
 {

@@ -56,6 +56,14 @@
 #define ENGINE_MEMTABLE_MAX_BYTES (UINT64_C(8) << 30)
 #define ENGINE_INFLIGHT_MAX_BYTES (UINT64_C(4) << 30)
 
+/* Lookups that wait for the disk on threads of the store. So many reads are at the disk at a time;
+ * so many lookups wait or are there, and beyond that callers wait themselves. */
+#define ENGINE_READERS   8u
+#define ENGINE_READS_MAX 4096u
+/* Longer values are verified by those threads too, even where they are in memory: it takes as long
+ * as a read of the disk. */
+#define ENGINE_AT_ONCE_BYTES (UINT64_C(1) << 20)
+
 #define ENGINE_WAIT_MAX_MS UINT64_C(10000) /* longest wait for admission, then ERR_BUSY */
 #define ENGINE_LOG_IDLE_MS UINT64_C(100)   /* without writes, then what is durable is recorded */
 #define ENGINE_SLOW_MS     UINT64_C(5)     /* between looks at who waits while writes are slowed */
@@ -211,8 +219,19 @@ struct store {
     struct view *reaped_views;
     struct table *reaped_tables;
 
+    struct reads { /* lookups for the reader threads (read.c) */
+        pthread_mutex_t mutex;
+        pthread_cond_t added; /* or closed */
+        struct read *first, *last;
+        size_t n; /* those in the queue and those under way */
+        bool closed;
+        pthread_t threads[ENGINE_READERS];
+        size_t n_threads;
+    } reads;
+
     struct counters {
         _Atomic uint64_t gets, writes, stalls, stalled_us, flushes, flushed_bytes, compactions;
+        _Atomic uint64_t cold_reads;
         _Atomic uint64_t compaction_read_bytes, compaction_written_bytes, compaction_debt_bytes;
         _Atomic uint64_t log_syncs, log_bytes_written, rotations, view_swaps, claim_retries;
         _Atomic uint64_t level0_stops;
@@ -237,6 +256,7 @@ bool engine_flush_step(struct store *store);
 bool engine_compaction_step(struct store *store);
 bool engine_reclaim_step(struct store *store);
 bool engine_scrub_step(struct store *store); /* false at the end of a pass */
+bool engine_read_step(struct store *store);  /* one lookup that waits; any reader thread */
 
 /* Ends a store in manual mode as a crash would, without another file operation; everything under
  * way completes as ERR_OUTCOME_UNKNOWN or ERR_CLOSED. */
@@ -248,6 +268,11 @@ void *engine_flush_thread(void *arg);
 void *engine_compaction_thread(void *arg);
 void *engine_reaper_thread(void *arg);
 void *engine_scrub_thread(void *arg);
+
+/* Starts and ends the reader threads. At the end of the second, once the store is closing, every
+ * lookup that waited has been completed. */
+MUST_USE enum err engine_readers_start(struct store *store);
+void engine_readers_stop(struct store *store);
 
 /* --- Shared by the steps ---------------------------------------------------------------------- */
 
@@ -264,6 +289,11 @@ MUST_USE enum err engine_describe(struct store *store, const struct view_hit *hi
 
 /* Pins what an entry was described from. In a read section or with a reference on the view. */
 void engine_pin(struct store *store, const struct view_hit *hit, struct store_entry *entry);
+
+/* Copies a small value that is pinned in a memtable's chunk, and unpins that, if pins hold much
+ * memory already. Outside read sections. ERR_NO_MEMORY: it is unpinned. */
+MUST_USE enum err engine_copy_if_crowded(struct store *store, uint64_t record_bytes,
+                                         struct store_entry *entry);
 
 /* Closes or opens a gate; opening lets waiting writes in. Any thread. */
 void engine_set_gate(struct store *store, enum engine_gate gate, bool closed);

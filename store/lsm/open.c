@@ -88,6 +88,8 @@ static void init_locks(struct store *store)
     pthread_mutex_init(&store->admission_mutex, NULL);
     pthread_mutex_init(&store->waiters_mutex, NULL);
     pthread_mutex_init(&store->reaper_mutex, NULL);
+    pthread_mutex_init(&store->reads.mutex, NULL);
+    pthread_cond_init(&store->reads.added, NULL);
     slowdown_init(&store->slowdown);
     sleeper_init(&store->log_sleeper);
     sleeper_init(&store->flush_sleeper);
@@ -106,6 +108,8 @@ static void release_locks(struct store *store)
     pthread_mutex_destroy(&store->admission_mutex);
     pthread_mutex_destroy(&store->waiters_mutex);
     pthread_mutex_destroy(&store->reaper_mutex);
+    pthread_mutex_destroy(&store->reads.mutex);
+    pthread_cond_destroy(&store->reads.added);
     slowdown_release(&store->slowdown);
     sleeper_release(&store->log_sleeper);
     sleeper_release(&store->flush_sleeper);
@@ -460,10 +464,12 @@ static void *(*const thread_functions[ENGINE_THREADS])(void *) = {
     [ENGINE_SCRUB_THREAD] = engine_scrub_thread,
 };
 
-/* The log thread drains what was claimed before it ends; then the others end. */
+/* Who waits for a reader is told; the log thread drains what was claimed before it ends; then the
+ * others end. */
 static void stop_threads(struct store *store)
 {
     atomic_store(&store->closing, true);
+    engine_readers_stop(store);
     atomic_store(&store->stop_log, true);
     sleeper_wake(&store->log_sleeper);
     if (store->n_threads > ENGINE_LOG_THREAD) {
@@ -490,7 +496,11 @@ static enum err start_threads(struct store *store)
         }
         store->n_threads++;
     }
-    return ERR_OK;
+    enum err err = engine_readers_start(store);
+    if (err != ERR_OK) {
+        stop_threads(store);
+    }
+    return err;
 }
 
 /* What to do about damage. */
@@ -570,6 +580,7 @@ void engine_abandon(struct store *store)
 {
     assert(store->options.manual);
     atomic_store(&store->closing, true); /* nobody is let in by what is given back */
+    engine_readers_stop(store);
     uint64_t end = claim_seq(atomic_load(&store->claim));
     for (uint64_t seq = store->log_next_seq; seq < end;
          seq++) { /* an operation goes with its last */

@@ -67,6 +67,7 @@ static void copy_counters(struct store *store, struct store_stats *stats)
     COPY(claim_retries);
     COPY(writes);
     COPY(gets);
+    COPY(cold_reads);
     COPY(fsync_total_us);
     COPY(batch_total_ops);
     for (size_t i = 0; i < STORE_FSYNC_BUCKETS; i++) {
@@ -91,6 +92,9 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
     stats->log_segments = atomic_load(&store->view)->n_sealed + 1 + (store->spare != NULL);
     pthread_mutex_unlock(&store->view_mutex);
     view_release(view);
+    pthread_mutex_lock(&store->reads.mutex);
+    stats->waiting_reads = store->reads.n;
+    pthread_mutex_unlock(&store->reads.mutex);
     stats->log_bytes_used = store->segment_bytes - atomic_load(&store->log_room_bytes);
     stats->inflight_bytes = atomic_load(&store->inflight_bytes);
     stats->waiting_writes = atomic_load(&store->n_waiting);

@@ -204,6 +204,22 @@ bool table_value_is_verified(struct table *table, const struct record *record, u
     return table_guarded(table, find_chunks, &part) == BLOCK_OK && part.verified;
 }
 
+enum err table_populate(struct table *table, struct bytes value)
+{
+    uint64_t offset = (uint64_t)((const uint8_t *)value.data - table->map);
+    enum block_fault fault = BLOCK_OK;
+
+    if (offset > table->info.size_bytes || value.size > table->info.size_bytes - offset) {
+        fault = BLOCK_CHANGED;
+    } else if (vfs_populate(table->dir->vfs, value.data, value.size) != ERR_OK) {
+        fault = BLOCK_UNREADABLE;
+    }
+    if (fault) {
+        remember(table, fault, offset);
+    }
+    return block_fault_err(fault);
+}
+
 /* --- Lookups ---------------------------------------------------------------------------------- */
 
 /* Number of prefixes < `prefix`, or ≤ it with `or_equal`. Without branches that depend on keys. */
@@ -288,9 +304,25 @@ struct table_filter_counts table_filter_counts(const struct table *table)
 struct lookup {
     struct bytes key;
     uint64_t hash;
+    bool at_once;
+    bool busy; /* as that needs the disk */
     const struct record *record;
     uint64_t unverified; /* bytes of its value, if it has chunks */
 };
+
+/* Whether block `i` can be looked into, and its value be sent, without waiting for the disk, as far
+ * as it is worth asking. */
+static bool is_at_hand(const struct table *table, uint64_t i)
+{
+    const struct index_entry *entry = &table->entries[i];
+    uint64_t size = (uint64_t)entry->size_units * 8;
+
+    if (size < TABLE_ASK_BYTES && is_trusted(table, table->verified_blocks, i)) {
+        return true;
+    }
+    return !table_entry_is_sane(table, entry) ||
+           vfs_resident(table->dir->vfs, table->map + entry->offset, size);
+}
 
 static enum block_fault look_up(struct table *table, void *arg, volatile uint64_t *at)
 {
@@ -313,6 +345,10 @@ static enum block_fault look_up(struct table *table, void *arg, volatile uint64_
     }
     uint64_t rank = table_rank_separator(table, lookup->key);
     if (rank > 0) {
+        if (lookup->at_once && !is_at_hand(table, rank - 1)) {
+            lookup->busy = true;
+            return BLOCK_OK;
+        }
         enum block_fault fault = table_verified_block(table, rank - 1, &block, at);
         if (!fault) {
             fault = block_find(block, lookup->key, lookup->hash, &lookup->record);
@@ -333,9 +369,12 @@ static enum block_fault look_up(struct table *table, void *arg, volatile uint64_
 enum err table_get(struct table *table, struct bytes key, uint64_t hash, enum table_depth depth,
                    const struct record **ret_record)
 {
-    struct lookup lookup = {.key = key, .hash = hash};
+    struct lookup lookup = {.key = key, .hash = hash, .at_once = depth == TABLE_AT_ONCE};
 
     enum err err = block_fault_err(table_guarded(table, look_up, &lookup));
+    if (!err && lookup.busy) {
+        return ERR_BUSY;
+    }
     if (!err && lookup.unverified > 0 && depth == TABLE_WHOLE) {
         err = table_verify_value(table, lookup.record, 0, lookup.unverified);
     }

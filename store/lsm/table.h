@@ -135,10 +135,15 @@ enum table_depth {
      * metadata. No byte of such a value may be shown before table_verify_value() covered it. */
     TABLE_HEAD,
     TABLE_WHOLE, /* every byte; reads all of the value if it wasn't verified before */
+    /* Of table_get() only. As TABLE_HEAD, but ERR_BUSY where the key's block may have to come from
+     * the disk. The system is asked for that only of blocks that were not verified yet, or are
+     * large: of a small one, asking would cost more than it saves. */
+    TABLE_AT_ONCE,
 };
 
 /* Finds `key`: *ret_record is the record (a delete marker counts) or NULL if it isn't there, which
- * was verified. ERR_CORRUPT or ERR_IO if that can't be told. Doesn't allocate. */
+ * was verified. ERR_CORRUPT or ERR_IO if that can't be told; ERR_BUSY with TABLE_AT_ONCE. Doesn't
+ * allocate. */
 MUST_USE enum err table_get(struct table *table, struct bytes key, uint64_t hash,
                             enum table_depth depth, const struct record **ret_record);
 
@@ -151,6 +156,10 @@ MUST_USE enum err table_verify_value(struct table *table, const struct record *r
 /* Whether table_verify_value() would have nothing to do: then it doesn't block. */
 bool table_value_is_verified(struct table *table, const struct record *record, uint64_t offset,
                              uint64_t size);
+
+/* Brings a value that came from this table into memory, all of it, since what was verified may have
+ * left memory again. ERR_IO; ERR_CORRUPT if it doesn't lie in the table. May block. */
+MUST_USE enum err table_populate(struct table *table, struct bytes value);
 
 /* The filter's counts since open: looked up, said yes, said yes in vain. Threads that count at the
  * same time may lose some. */

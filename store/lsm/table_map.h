@@ -18,6 +18,10 @@
 /* A block above this size has one record, whose value is nearly all of it. */
 #define TABLE_SHORT_BLOCK_BYTES (TABLE_ALIGNED_BYTES + 2 * TABLE_PAGE_BYTES)
 
+/* A verified block from here on may have left memory, and sending its value would read page after
+ * page; below it that is a few reads, and every lookup would pay a system call to save them. */
+#define TABLE_ASK_BYTES UINT64_C(32768)
+
 /* Counters of a few threads, on a cache line of their own. */
 struct filter_lane {
     _Alignas(64) _Atomic uint64_t lookups;

@@ -83,8 +83,8 @@ void view_find_in_memtables(const struct view *view, struct bytes key, uint64_t 
                             struct view_hit *ret_hit);
 
 /* The newest version of `key` in the tables, verified to that depth. Same callers. A damaged or
- * unreadable table is an error, never a reason to look further down; *ret_hit then names the table.
- */
+ * unreadable table is an error, never a reason to look further down, and so is ERR_BUSY with
+ * TABLE_AT_ONCE; *ret_hit then names the table. */
 MUST_USE enum err view_find_in_tables(const struct view *view, struct bytes key,
                                       enum table_depth depth, struct view_hit *ret_hit);
 

@@ -56,10 +56,13 @@ static void assert_in_map(const struct subject *subject, const struct record *re
 
 static void look_up(const struct subject *subject, struct bytes key, const struct record *expected)
 {
-    const struct record *found = NULL;
+    const struct record *found = NULL, *at_once = NULL;
+    enum err early = table_get(subject->table, key, table_hash(key), TABLE_AT_ONCE, &at_once);
     enum err err = table_get(subject->table, key, table_hash(key), TABLE_WHOLE, &found);
 
+    assert_excused(subject, early);
     assert_excused(subject, err);
+    assert(early || err || found == at_once);
     if (found) {
         assert(bytes_equal(record_key(found), key));
         assert_in_map(subject, found);

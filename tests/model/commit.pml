@@ -28,7 +28,7 @@
  *   log CROSSED, ROTATE           log.c: finish_rotation(), rotate(), seal_active()
  *   log SLEEP to AWAKE            sleeper.c: sleeper_wait(), with log.c: slot_is_ready()
  *   flush                         flush.c: oldest_complete(), engine_flush_step(); edit.c: apply()
- *   reader                        engine.c: store_get(), engine_snapshot()
+ *   reader                        read.c: look_up(); engine.c: engine_snapshot()
  *
  * What is one step here and several there commutes with what others do in between: a mutex is taken
  * with the first step under it and released with the last; a search finds the same whenever it is
