@@ -132,6 +132,8 @@ static const struct {
     NUMBER("admission", "level0_stops", level0_stops),
     NUMBER("admission", "write_limit", write_limit),
     NUMBER("operations", "gets", gets),
+    NUMBER("operations", "cold_reads", cold_reads),
+    NUMBER("operations", "waiting_reads", waiting_reads),
     NUMBER("operations", "writes", writes),
     NUMBER("filters", "lookups", filter_lookups),
     NUMBER("filters", "positives", filter_positives),

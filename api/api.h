@@ -8,8 +8,8 @@
  * answer happens in here; sockets, threads, deadlines, counters and probes are the owner's.
  *
  * A request that has to wait for the store suspends its connection (the daemons need
- * MHD_ALLOW_SUSPEND_RESUME) and is resumed from one of the store's threads; no HTTP thread ever
- * waits for the disk.
+ * MHD_ALLOW_SUSPEND_RESUME) and is resumed from one of the store's threads; no HTTP thread waits
+ * for the disk, but for single pages of it (store.h: store_get_at_once()).
  *
  * Threads:   api_new() before start, api_free() after stop. The callbacks: the connection's
  *            thread. Everything else: any thread.

@@ -85,11 +85,19 @@ static void answer_entry(struct request *request, unsigned status)
     reply_queue(request, status, &reply);
 }
 
+static enum precondition_verdict judge(const struct request *request)
+{
+    struct store_current current = {
+        .exists = true,
+        .version = request->entry->version,
+        .modified_ms = request->entry->modified_ms,
+    };
+
+    return precondition_decide(&request->precondition, PRECONDITION_READ, &current);
+}
+
 static void answer_get(struct request *request)
 {
-    const struct store_entry *entry = request->entry;
-    struct store_current current = {.exists = true};
-
     if (request->err != ERR_OK) {
         request_fail_err(request, request->err);
         return;
@@ -98,9 +106,7 @@ static void answer_get(struct request *request)
         request_fail(request, PROBLEM_NO_SUCH_KEY);
         return;
     }
-    current.version = entry->version;
-    current.modified_ms = entry->modified_ms;
-    switch (precondition_decide(&request->precondition, PRECONDITION_READ, &current)) {
+    switch (judge(request)) {
     case PRECONDITION_PROCEED:
         answer_entry(request, MHD_HTTP_OK);
         break;
@@ -108,10 +114,37 @@ static void answer_get(struct request *request)
         answer_entry(request, MHD_HTTP_NOT_MODIFIED);
         break;
     case PRECONDITION_FAILED:
-        note_version(request, entry->version);
+        note_version(request, request->entry->version);
         request_fail(request, PROBLEM_PRECONDITION_FAILED);
         break;
     }
+}
+
+/* The value has to come from the disk. */
+static void get_later(struct request *request)
+{
+    request_start(request);
+    store_get_later(request_store(request), span_bytes(request->key), got, request);
+    request_then(request, answer_get);
+}
+
+static void get_if_wanted(struct request *request)
+{
+    if (request->found && judge(request) == PRECONDITION_PROCEED) {
+        store_entry_release(request->entry);
+        request->found = false;
+        get_later(request);
+    } else {
+        answer_get(request);
+    }
+}
+
+/* The same, unless the client has it already. */
+static void head_first(struct request *request)
+{
+    request_start(request);
+    store_head(request_store(request), span_bytes(request->key), got, request);
+    request_then(request, get_if_wanted);
 }
 
 static void get_finish(struct request *request)
@@ -122,7 +155,12 @@ static void get_finish(struct request *request)
         return;
     }
     request_start(request);
-    store_get(request_store(request), span_bytes(request->key), got, request);
+    if (request->method == API_METHOD_HEAD) {
+        store_head(request_store(request), span_bytes(request->key), got, request);
+    } else if (!store_get_at_once(request_store(request), span_bytes(request->key), got, request)) {
+        request_put_off(request, precondition_any(&request->precondition) ? head_first : get_later);
+        return;
+    }
     request_then(request, answer_get);
 }
 

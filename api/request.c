@@ -118,6 +118,13 @@ void request_complete(struct request *request)
     }
 }
 
+void request_put_off(struct request *request, void (*next)(struct request *request))
+{
+    assert(request->next == NULL);
+    atomic_store_explicit(&request->operation, OPERATION_DONE, memory_order_relaxed);
+    request->next = next;
+}
+
 void request_then(struct request *request, void (*next)(struct request *request))
 {
     const struct api_hooks *hooks = &request->api->config.hooks;

@@ -161,6 +161,11 @@ void request_start(struct request *request);
 void request_complete(struct request *request);
 void request_then(struct request *request, void (*next)(struct request *request));
 
+/* Has `next` run soon, when the connection has stopped to read; for who finds at the end of a
+ * request that it has to wait. Else the end of the stream would be found when the connection is
+ * resumed, where the client has closed its half, and the answer be dropped. */
+void request_put_off(struct request *request, void (*next)(struct request *request));
+
 /* The store; only where the handler needs one. */
 struct store *request_store(const struct request *request);
 

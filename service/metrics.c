@@ -206,6 +206,8 @@ static const struct {
     GAUGE(keys_approximate, "varve_keys", "Keys, approximately."),
     COUNTER(writes, "varve_store_writes_total", "Operations that were committed."),
     COUNTER(gets, "varve_store_gets_total", "Lookups of one key."),
+    COUNTER(cold_reads, "varve_cold_reads_total", "Those that had to wait for the disk."),
+    GAUGE(waiting_reads, "varve_waiting_reads", "Lookups waiting for the disk now."),
     GAUGE(memtable_bytes, "varve_memtable_bytes", "Bytes in the memtable that takes writes."),
     GAUGE(sealed_memtables, "varve_sealed_memtables", "Full memtables not yet written to tables."),
     GAUGE(sealed_bytes, "varve_sealed_memtable_bytes", "Bytes in them."),

@@ -123,6 +123,8 @@ static void metrics_are_in_prometheus_format(void **state)
         "varve_write_stalls_total ",
         "varve_filter_false_positives_total ",
         "varve_pinned_entries ",
+        "varve_cold_reads_total ",
+        "varve_waiting_reads ",
         "varve_rcu_backlog ",
         "varve_recovery_seconds ",
         "varve_log_poisoned 0\n",

@@ -279,7 +279,7 @@ static void run_get(struct task *task)
     free(got);
 }
 
-void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+static struct task get_task(struct store *store, struct bytes key, store_get_fn *done, void *arg)
 {
     struct got *got = test_alloc(sizeof *got);
 
@@ -293,8 +293,33 @@ void store_get(struct store *store, struct bytes key, store_get_fn *done, void *
     }
     pthread_mutex_unlock(&store->mutex);
     got->done = done;
-    complete(store,
-             (struct task){.run = run_get, .arg = arg, .err = knobs(store).get_err, .what = got});
+    return (struct task){.run = run_get, .arg = arg, .err = knobs(store).get_err, .what = got};
+}
+
+void store_get(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+{
+    struct task task = get_task(store, key, done, arg);
+
+    task.run(&task);
+}
+
+void store_head(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+{
+    store_get(store, key, done, arg);
+}
+
+bool store_get_at_once(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+{
+    if (knobs(store).later) {
+        return false;
+    }
+    store_get(store, key, done, arg);
+    return true;
+}
+
+void store_get_later(struct store *store, struct bytes key, store_get_fn *done, void *arg)
+{
+    complete(store, get_task(store, key, done, arg));
 }
 
 void store_entry_release(struct store_entry *entry)

@@ -19,7 +19,8 @@
 #include "store/store.h"
 
 struct fake_knobs {
-    /* Callbacks come from a thread of the store, after the call has returned… */
+    /* No value is in memory, and callbacks come from a thread of the store, after the call has
+     * returned… */
     bool later;
     /* …and with this not before fake_store_let_go(). */
     bool hold;

@@ -1,6 +1,7 @@
 /* Bodies, waiting for the store, and failing: one request on its way. */
 #include "tests/support/api_fixture.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -195,6 +196,85 @@ static void other_connections_are_served_while_one_waits(void **state)
     raw_close(&other);
 }
 
+/* A GET of what has to come from the disk, and the store is waiting for it. */
+static void begin_cold_get(struct fixture *f, const char *fields)
+{
+    char text[200];
+
+    put(f, "/kv/a", "", "value");
+    fake_store_set(f->store, (struct fake_knobs){.later = true, .hold = true});
+    snprintf(text, sizeof text, "GET /kv/a HTTP/1.1\r\n" HOST "%s\r\n", fields);
+    raw_send_text(&f->peer, text);
+    wait_phase(f, API_PHASE_WAITING, 1);
+    assert_int_equal(api_waiting(f->api), 1);
+    assert_int_equal(fake_store_held(f->store), 1);
+}
+
+static void expect_cold_value(struct fixture *f)
+{
+    fake_store_let_go(f->store);
+    assert_int_equal(raw_receive(&f->peer, false), 200);
+    assert_int_equal(f->peer.body_len, 5);
+    assert_memory_equal(f->peer.body, "value", 5);
+    wait_nobody_waits(f);
+}
+
+static void a_get_waits_for_the_disk_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct raw_connection other = raw_connect(f->port);
+
+    begin_cold_get(f, "");
+    assert_int_equal(raw_ask(&other, "GET /version HTTP/1.1\r\n" HOST "\r\n"), 200);
+    expect_cold_value(f);
+    assert_usable(f);
+    raw_close(&other);
+}
+
+static void who_needs_no_value_does_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    char fields[100];
+
+    put(f, "/kv/a", "", "value");
+    fake_store_set(f->store, (struct fake_knobs){.later = true, .hold = true});
+    assert_int_equal(ask(f, "HEAD /kv/a", ""), 200);
+    assert_string_equal(field(f, "Content-Length"), "5");
+    snprintf(fields, sizeof fields, "If-None-Match: %s\r\n", field(f, "ETag"));
+    assert_int_equal(ask(f, "GET /kv/a", fields), 304);
+    assert_refused(f, PROBLEM_PRECONDITION_FAILED, ask(f, "GET /kv/a", "If-Match: \"other\"\r\n"));
+    assert_refused(f, PROBLEM_NO_SUCH_KEY, ask(f, "GET /kv/b", "If-None-Match: \"other\"\r\n"));
+    assert_int_equal(fake_store_held(f->store), 0);
+    fake_store_set(f->store, (struct fake_knobs){0});
+    begin_cold_get(f, "If-None-Match: \"other\"\r\n");
+    expect_cold_value(f);
+}
+
+static void a_client_that_leaves_while_a_get_waits_gives_everything_back(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_cold_get(f, "");
+    reconnect(f);
+    assert_int_equal(ask(f, "GET /version", ""), 200);
+    fake_store_let_go(f->store);
+    wait_nobody_waits(f);
+    while (fake_store_lent(f->store) > 0) { /* the answer is dropped after its request has ended */
+        sched_yield();
+    }
+}
+
+static void a_get_that_fails_later_is_answered_so(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, "/kv/a", "", "value");
+    fake_store_set(f->store, (struct fake_knobs){.later = true, .get_err = ERR_IO});
+    assert_int_equal(ask(f, "GET /kv/a", ""), 500);
+    fake_store_set(f->store, (struct fake_knobs){0});
+    assert_int_equal(ask(f, "GET /kv/a", ""), 200);
+}
+
 static void a_full_store_is_said_before_the_body(void **state)
 {
     struct fixture *f = *state;
@@ -222,6 +302,10 @@ int main(void)
         API_TEST(a_client_that_leaves_in_the_middle_gives_everything_back),
         API_TEST(everything_works_when_the_store_answers_later),
         API_TEST(other_connections_are_served_while_one_waits),
+        API_TEST(a_get_waits_for_the_disk_alone),
+        API_TEST(who_needs_no_value_does_not_wait),
+        API_TEST(a_client_that_leaves_while_a_get_waits_gives_everything_back),
+        API_TEST(a_get_that_fails_later_is_answered_so),
         API_TEST(a_full_store_is_said_before_the_body),
     };
 
