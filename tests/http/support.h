@@ -62,6 +62,15 @@ bool server_log_has(struct server *server, const char *text);
 /* Kibibytes of a line of /proc/<pid>/status, such as "RssAnon". */
 uint64_t server_memory_kib(const struct server *server, const char *line);
 
+/* --- Values that have to come from the disk --- */
+
+/* False where data directories are in memory alone, as on tmpfs. */
+bool can_evict(void);
+
+/* All pages of the tables in `dir` leave memory. While no server runs there: the kernel keeps what
+ * is mapped. */
+void evict_tables(const char *dir);
+
 /* --- System calls that fail --- */
 
 /* Whether strace is there and may trace. */
@@ -71,6 +80,9 @@ bool strace_works(void);
  * "inject=fdatasync:error=EIO:when=5+". Returns the tracer. */
 pid_t strace_server(const struct server *server, const char *what);
 void strace_stop(pid_t tracer);
+
+/* Waits until the tracer has all threads that the server has now. */
+void strace_wait_attached(const struct server *server);
 
 /* --- Requests through libcurl --- */
 
