@@ -48,13 +48,11 @@ static void get(int fd)
     reply_free(&reply);
 }
 
-static void a_get_of_a_small_key_makes_three_system_calls(void **state)
+static void expect_three_calls(const struct fixture *fixture)
 {
-    const struct fixture *fixture = *state;
     char dir[TEMP_DIR_BYTES], path[TEMP_DIR_BYTES + 8];
     temp_dir_make(dir);
     (void)snprintf(path, sizeof path, "%s/calls", dir);
-    expect_status(fixture->client, 201, "PUT", "/kv/small", NULL, "small");
     int fd = raw_connect(fixture->server);
     get(fd);
     pid_t strace = start_strace(fixture->server, path, "trace=all");
@@ -74,6 +72,21 @@ static void a_get_of_a_small_key_makes_three_system_calls(void **state)
     assert_in_range(calls, CALLS_EACH * GETS - SLACK, CALLS_EACH * GETS + SLACK);
     close(fd);
     temp_dir_remove(dir);
+}
+
+static void a_get_of_a_small_key_makes_three_system_calls(void **state)
+{
+    const struct fixture *fixture = *state;
+    expect_status(fixture->client, 201, "PUT", "/kv/small", NULL, "small");
+    expect_three_calls(fixture);
+}
+
+/* Once it was read: before, the kernel is asked whether it is in memory. */
+static void so_does_one_in_a_table(void **state)
+{
+    const struct fixture *fixture = *state;
+    expect_status(fixture->client, 204, "POST", "/admin/flush", NULL, NULL);
+    expect_three_calls(fixture);
 }
 
 static void put(int fd, int number)
@@ -130,6 +143,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get_of_a_small_key_makes_three_system_calls),
+        cmocka_unit_test(so_does_one_in_a_table),
         cmocka_unit_test(writes_of_a_group_are_answered_with_one_wake_up),
     };
     return cmocka_run_group_tests(tests, group_start, group_stop);
