@@ -2,14 +2,21 @@
  * left to readers, and nobody waits for nothing. */
 #include "store/lsm/engine.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/statfs.h>
+#include <unistd.h>
 
+#include "store/base/rcu.h"
 #include "tests/support/check.h"
 #include "tests/support/driven.h"
 #include "tests/support/failing_alloc.h"
 #include "tests/support/pattern.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/vfs_mem.h"
 
 enum { SMALL_BYTES = 500, LONG_BYTES = 100000, HUGE_BYTES = 1500000 };
@@ -368,6 +375,56 @@ static void so_does_a_crash(void **state)
     driven_open(&db);
 }
 
+/* --- With files --- */
+
+/* Pages of the only table's file leave memory, first the process's, then the kernel's. False where
+ * there is nothing but memory, as on tmpfs. */
+static bool evict_file(const char *dir)
+{
+    struct view *view = engine_view_acquire(db.store);
+    struct table *table = view->levels[0].tables[0];
+    struct bytes map = table_map(table);
+    char *begin = (char *)(uintptr_t)map.data;
+    char name[FILES_NAME_BYTES], path[TEMP_DIR_BYTES + FILES_NAME_BYTES];
+    unsigned char resident = 1;
+    struct statfs where;
+    files_name(FILE_TABLE, table_info(table)->number, name);
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fstatfs(fd, &where), 0);
+    while (where.f_type != TMPFS_MAGIC && (resident & 1) != 0) {
+        assert_int_equal(madvise(begin, map.size, MADV_DONTNEED), 0);
+        assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+        assert_int_equal(mincore(begin + map.size / 2 / 4096 * 4096, 1, &resident), 0);
+    }
+    close(fd);
+    view_release(view);
+    return where.f_type != TMPFS_MAGIC;
+}
+
+static void what_the_kernel_has_dropped_is_left_to_readers(void **state)
+{
+    struct driven in_memory = db;
+    char dir[TEMP_DIR_BYTES];
+    (void)state;
+    temp_dir_make(dir);
+    driven_init(&db, vfs_posix(), dir, KEYS, test_seed());
+    driven_open(&db);
+    driven_put(&db, LONG, LONG_BYTES);
+    driven_flush(&db);
+    driven_check_key(&db, LONG); /* now it is verified */
+    if (evict_file(dir)) {
+        expect_not_at_once(LONG);
+        expect_later(LONG);
+    }
+    expect_at_once(LONG);
+    driven_release(&db);
+    temp_dir_remove(dir);
+    db = in_memory;
+    rcu_door_set_manual(true);
+}
+
 /* --- With threads --- */
 
 struct slow_disk {
@@ -507,6 +564,7 @@ int main(void)
         TEST(a_damaged_value_is_not_shown),
         TEST(closing_completes_what_waits),
         TEST(so_does_a_crash),
+        TEST(what_the_kernel_has_dropped_is_left_to_readers),
         TEST(others_are_answered_while_one_waits_for_the_disk),
         TEST(closing_waits_for_readers_and_completes_the_rest),
     };
