@@ -138,8 +138,7 @@ bool store_get_at_once(struct store *store, struct bytes key, store_get_fn *done
     return true;
 }
 
-/* --- Readers
- * -------------------------------------------------------------------------------------- */
+/* --- Readers --- */
 
 struct read {
     struct read *next;
