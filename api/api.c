@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "api/header_section.h"
 #include "api/reply.h"
@@ -64,31 +63,6 @@ unsigned api_waiting(const struct api *api)
 
 /* --- A request begins ------------------------------------------------------------------------ */
 
-static uint64_t random_u64(void)
-{
-    static _Thread_local uint64_t state;
-
-    if (state == 0 && getrandom(&state, sizeof(state), 0) != sizeof(state)) {
-        state = (uint64_t)clock_monotonic_us() ^ (uint64_t)(uintptr_t)&state;
-    }
-    /* splitmix64 (Steele, Lea, Flood, OOPSLA 2014): ids need to differ, not to be secret */
-    state += 0x9E3779B97F4A7C15;
-    uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    return z ^ (z >> 31);
-}
-
-static void make_id(char id[REQUEST_ID_SIZE])
-{
-    uint64_t number = random_u64();
-
-    for (size_t i = 0; i < REQUEST_ID_SIZE - 1; i++, number >>= 4) {
-        id[i] = "0123456789abcdef"[number & 15];
-    }
-    id[REQUEST_ID_SIZE - 1] = '\0';
-}
-
 /* libmicrohttpd would look for parameters itself, after this, and keep each in the connection's
  * memory: with some hundreds that is used up, and then it neither answers nor goes on. We have our
  * own copy of the query. It asks for a const target, but the bytes are those of the connection's
@@ -126,7 +100,6 @@ void *api_begin(void *api_arg, const char *raw_target, struct MHD_Connection *co
     request->started_us = clock_monotonic_us();
     request->method = API_METHOD_OTHER;
     precondition_init(&request->precondition);
-    make_id(request->id);
     if (len > 0) {
         memcpy(request->target_text, raw_target, len);
     }

@@ -84,7 +84,7 @@ struct api_outcome {
     uint64_t duration_us;    /* from the request line on */
     uint64_t received_bytes; /* of the body */
     uint64_t sent_bytes;     /* of the body, where complete */
-    const char *request_id;  /* lives for the call */
+    const char *request_id;  /* of an answer that is a problem, else ""; lives for the call */
 };
 
 /* The query of a probe. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "api/router.h"
 
@@ -89,7 +90,6 @@ void reply_queue(struct request *request, unsigned status, struct reply *reply)
     const struct api_hooks *hooks = &api->config.hooks;
 
     assert(!request->answered);
-    reply_add(reply, "Varve-Request-Id", request->id);
     /* After a chunked body another parser may see the message's end elsewhere. */
     if (request->close || request->chunked ||
         atomic_load_explicit(&api->draining, memory_order_relaxed)) {
@@ -112,6 +112,31 @@ void reply_queue(struct request *request, unsigned status, struct reply *reply)
     }
 }
 
+static uint64_t random_u64(void)
+{
+    static _Thread_local uint64_t state;
+
+    if (state == 0 && getrandom(&state, sizeof(state), 0) != sizeof(state)) {
+        state = (uint64_t)clock_monotonic_us() ^ (uint64_t)(uintptr_t)&state;
+    }
+    /* splitmix64 (Steele, Lea, Flood, OOPSLA 2014): ids need to differ, not to be secret */
+    state += 0x9E3779B97F4A7C15;
+    uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+    return z ^ (z >> 31);
+}
+
+static void make_id(char id[REQUEST_ID_SIZE])
+{
+    uint64_t number = random_u64();
+
+    for (size_t i = 0; i < REQUEST_ID_SIZE - 1; i++, number >>= 4) {
+        id[i] = "0123456789abcdef"[number & 15];
+    }
+    id[REQUEST_ID_SIZE - 1] = '\0';
+}
+
 static void add_problem_fields(struct reply *reply, const struct problem_kind *kind)
 {
     char number[16];
@@ -132,9 +157,11 @@ void reply_problem(struct request *request)
     char *text;
     struct reply reply;
 
+    make_id(request->id);
     occurrence->request_id = request->id;
     text = problem_body(request->problem, occurrence, &len);
     reply = reply_text(text, len);
+    reply_add(&reply, "Varve-Request-Id", request->id);
     add_problem_fields(&reply, kind);
     if (occurrence->current_etag != NULL) {
         reply_add(&reply, "ETag", occurrence->current_etag);
