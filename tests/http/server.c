@@ -148,10 +148,12 @@ void server_wait_listening(struct server *server)
 {
     server_wait_log(server, "event=listening addr=");
     server_wait_log(server, "event=recovering"); /* so that the line before is complete */
+    pthread_mutex_lock(&server->lock); /* the log moves as it grows */
     const char *address = strstr(server->log, "event=listening addr=") + 21;
-    size_t length = strcspn(address, " \n");
-    assert_true(length < sizeof server->url - 8);
-    (void)snprintf(server->url, sizeof server->url, "http://%.*s", (int)length, address);
+    int length = (int)strcspn(address, " \n");
+    int size = snprintf(server->url, sizeof server->url, "http://%.*s", length, address);
+    pthread_mutex_unlock(&server->lock);
+    assert_in_range(size, 1, sizeof server->url - 1);
     server->port = (uint16_t)strtoul(strrchr(server->url, ':') + 1, NULL, 10);
 }
 
