@@ -25,13 +25,12 @@ void loop_wake(struct loop *loop)
 
 void loop_resume(struct loop *loop, struct loop_item *item)
 {
-    struct loop_item *first = atomic_load_explicit(&loop->resumed, memory_order_relaxed);
-    do {
-        item->next = first;
-    } while (!atomic_compare_exchange_weak_explicit(&loop->resumed, &first, item,
-                                                    memory_order_release, memory_order_relaxed));
-    /* The thread itself looks before it polls, and whoever was first on the stack has woken it. */
-    if (first == NULL && own_loop != loop) {
+    item->next = atomic_load_explicit(&loop->resumed, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&loop->resumed, &item->next, item)) {
+    }
+    /* Either the thread sees the item before it sleeps, or we see that it sleeps: then the first
+     * of us wakes it. */
+    if (own_loop != loop && atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false)) {
         loop_wake(loop);
     }
 }
@@ -50,14 +49,17 @@ static struct loop_item *take_resumed(struct loop *loop)
     return in_order;
 }
 
-static void resume_all(struct loop *loop)
+/* Returns whether there were any. */
+static bool resume_all(struct loop *loop)
 {
     struct loop_item *item = take_resumed(loop);
+    bool some = item != NULL;
     while (item != NULL) {
         struct loop_item *next = item->next;
         MHD_resume_connection(item->connection);
         item = next;
     }
+    return some;
 }
 
 static void become_quiet(struct loop *loop)
@@ -69,9 +71,13 @@ static void become_quiet(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
-static void poll_once(struct loop *loop)
+static void poll_once(struct loop *loop, bool may_sleep)
 {
-    if (MHD_run_wait(loop->daemon, -1) != MHD_YES) {
+    atomic_store(&loop->asleep, may_sleep);
+    bool sleeps = may_sleep && atomic_load(&loop->resumed) == NULL;
+    enum MHD_Result result = MHD_run_wait(loop->daemon, sleeps ? -1 : 0);
+    atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
+    if (result != MHD_YES) {
         log_event(LOG_ERROR, "http_poll_failed", log_text("error", strerror(errno)));
         sleep(PAUSE_S);
     }
@@ -89,11 +95,11 @@ static void *run(void *arg)
             become_quiet(loop);
             quiet = true;
         }
-        resume_all(loop);
+        bool some = resume_all(loop);
         if ((asked & LOOP_STOP) != 0) {
             break;
         }
-        poll_once(loop);
+        poll_once(loop, !some);
     }
     MHD_stop_daemon(loop->daemon);
     return NULL;

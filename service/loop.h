@@ -3,8 +3,8 @@
  *
  * libmicrohttpd's own thread can be told of one resumed connection at a time, by a system call
  * each. A group of writes that became durable together is answered with one wake-up here: who
- * resumes puts the connection on a stack, and only the one who finds it empty wakes the thread,
- * which resumes all of them by itself.
+ * resumes puts the connection on a stack, and only who finds the thread asleep wakes it; it resumes
+ * all of them by itself.
  *
  * Threads:   loop_resume() and loop_wake(): any; the others: the one that starts and stops. All
  *            callbacks of the daemon run on the loop's thread.
@@ -33,6 +33,7 @@ struct loop {
     pthread_t thread;
     int wake_fd; /* eventfd in the daemon's epoll set, which the daemon ignores */
     _Atomic(struct loop_item *) resumed;
+    _Atomic bool asleep;    /* in the daemon's poll, or about to be */
     _Atomic unsigned asked; /* enum loop_request */
 
     pthread_mutex_t lock; /* of what follows */
