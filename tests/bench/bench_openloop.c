@@ -17,8 +17,8 @@
  *   --each-second       a line for each second as well
  *
  * Prints a line of JSON: requests, requests a second, p50, p99, p99.9 and the longest time, in
- * microseconds; `late` is how much of that this program itself was late. Percentiles are at most
- * 0.8 % too high. An answer other than 2xx, a wrong body, a lost connection or 10 s without an
+ * microseconds; `late` is how late this program itself sent what it could have sent. Percentiles
+ * are at most 0.8 % too high. An answer other than 2xx, a wrong body, a lost connection or 10 s without an
  * answer end it with status 1. One thread.
  */
 #include <ctype.h>
@@ -72,6 +72,7 @@ struct connection {
     bool waits_for_room;
     const char *request;
     size_t sent_bytes;
+    uint64_t idle_ns; /* since when */
     uint64_t due_ns;
     size_t head_bytes; /* of the answer, so far */
     bool in_body;
@@ -208,7 +209,7 @@ static void begin(struct connection *connection, uint64_t due)
     connection->head_bytes = 0;
     connection->in_body = false;
     n_sent++;
-    times_add(&late, now - connection->due_ns);
+    times_add(&late, now - (due > connection->idle_ns ? due : connection->idle_ns));
     send_more(connection);
 }
 
@@ -281,6 +282,7 @@ static void answered(struct connection *connection)
     times_add(&this_second, now - connection->due_ns);
     n_answered++;
     last_answer_ns = now;
+    connection->idle_ns = now;
     STAILQ_INSERT_TAIL(&idle, connection, link);
 }
 
