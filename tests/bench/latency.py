@@ -25,11 +25,11 @@ STEADY = [
 STEADY_KEYS = 1000
 
 # PUTs and a compaction beside GETs.
-LOADED_KEYS, LOADED_BYTES, LOADED_PUTS_PER_S = 100000, KIB, 1000
+LOADED_KEYS, LOADED_KEYS_QUICK, LOADED_BYTES, LOADED_PUTS_PER_S = 100000, 20000, KIB, 1000
 FILL_PER_S = 10000
 
 # Reads of values that nothing has in memory, beside GETs.
-COLD_VALUES, COLD_BYTES, COLD_PER_S, HOT_PER_S = 512, MIB, 100, 2000
+COLD_VALUES, COLD_VALUES_QUICK, COLD_BYTES, COLD_PER_S, HOT_PER_S = 512, 128, MIB, 100, 2000
 COLD_FILL_PER_S = 64
 COLD_LEAST_SHARE = 0.5  # of the bytes must have come from the disk
 
@@ -58,11 +58,11 @@ def put_hot(bench, server):
     bench.hot[server.name] = load.Requests(path, [server.get_request(key, len(value))])
 
 
-def puts_of(bench, server, name, n, size, seed=0):
+def puts_of(bench, server, name, n, size):
     """PUTs to n keys in random order."""
     value = load.text_value(size, f"{bench.seed} {name}")
     keys = [f"{name}-{i:012d}" for i in range(n)]
-    random.Random(f"{bench.seed} {name} {seed}").shuffle(keys)
+    random.Random(f"{bench.seed} {name} keys").shuffle(keys)
     return load.Requests(bench.dir / f"requests-{server.name}-{name}",
                          [server.put_request(key, value) for key in keys])
 
@@ -154,8 +154,9 @@ def compacting(server):
 
 def beside_compaction(bench, server):
     with server.awake():
-        puts = puts_of(bench, server, "load", LOADED_KEYS, LOADED_BYTES)
-        load.openloop(server, puts, FILL_PER_S, LOADED_KEYS // FILL_PER_S, cpu=bench.client_cpu)
+        n_keys = LOADED_KEYS_QUICK if bench.quick else LOADED_KEYS
+        puts = puts_of(bench, server, "load", n_keys, LOADED_BYTES)
+        load.openloop(server, puts, FILL_PER_S, n_keys // FILL_PER_S, cpu=bench.client_cpu)
         server.admin("compact")
         rate = int(capacity(bench, server) / 2)
     work = "GET 100 B during PUTs and compaction"
@@ -183,8 +184,6 @@ def drop_cache(directory):
 
 
 def restart_cold(bench, server):
-    with server.awake():
-        pass
     server.stop()
     drop_cache(server.dir / "data")
     server.start()
@@ -192,7 +191,7 @@ def restart_cold(bench, server):
 
 
 def cold_gets(bench, server, turn):
-    order = list(range(COLD_VALUES))
+    order = list(range(COLD_VALUES_QUICK if bench.quick else COLD_VALUES))
     random.Random(f"{bench.seed} {turn}").shuffle(order)
     return load.Requests(bench.dir / "requests-cold", [
         server.get_request(f"cold-{i:012d}", COLD_BYTES) for i in order])
@@ -202,8 +201,9 @@ def beside_cold_reads(bench, server):
     work = f"GET 100 B at {HOT_PER_S:,}/s during cold GETs of 1 MiB"
     bench.note(work)
     with server.awake():
-        puts = puts_of(bench, server, "cold", COLD_VALUES, COLD_BYTES)
-        load.openloop(server, puts, COLD_FILL_PER_S, COLD_VALUES // COLD_FILL_PER_S,
+        n_values = COLD_VALUES_QUICK if bench.quick else COLD_VALUES
+        puts = puts_of(bench, server, "cold", n_values, COLD_BYTES)
+        load.openloop(server, puts, COLD_FILL_PER_S, n_values // COLD_FILL_PER_S,
                       cpu=bench.client_cpu)
         server.admin("compact")
         put_hot(bench, server)

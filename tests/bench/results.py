@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 
+import servers
+
 # What varve is to reach: the least ratio, or, where less is better, the greatest.
 TARGETS = {
     ("GET 100 B, 64 connections", "nginx"): 1.3,
@@ -35,6 +37,7 @@ MORE_IS_BETTER = ("/s",)
 
 # Further figures that the table shows, as medians.
 SHOWN = {
+    "rate": "at {:,.0f}/s",
     "cpu_us_per_op": "CPU {:.1f} us/op",
     "server_cpu": "server {:.0%}",
     "client_cpu": "client {:.0%}",
@@ -173,8 +176,22 @@ def command_line():
     return shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])
 
 
-def write_json(path, about, lines, rows):
-    path.write_text(json.dumps(about | {"summary": rows, "lines": lines}, indent=1) + "\n")
+def about(began, directory, seed, configurations):
+    """What results are worth nothing without."""
+    return {
+        "time": began.isoformat(timespec="seconds"),
+        "command": command_line(),
+        "seed": seed,
+        "commit": commit(servers.ROOT),
+        "machine": machine(directory),
+        "packages": packages(),
+        "configurations": configurations,
+    }
+
+
+def write_json(path, what, lines, summary):
+    text = json.dumps(what | {"summary": summary, "lines": lines}, indent=1)
+    pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 # --- Charts ---
@@ -211,12 +228,16 @@ def quoted(text):
     return text.replace("'", "''")
 
 
+def gnuplot(script):
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
 def write_chart(path, title, rows):
     """One panel a work, one bar a peer."""
     works = {}
     for row in rows:
         works.setdefault(row["work"], []).append(row)
-    script = CHART.format(height=60 + PANEL_HEIGHT * len(works), path=quoted(str(path)),
+    script = CHART.format(height=60 + PANEL_HEIGHT * len(works), path=quoted(path),
                           panels=len(works), title=quoted(title))
     for work, peers in works.items():
         data = "\n".join(
@@ -224,4 +245,4 @@ def write_chart(path, title, rows):
             f'{COLOUR_OF_VARVE if row["peer"] == "varve" else COLOUR_OF_OTHERS} '
             f'"{number(row["median"])}"' for row in peers)
         script += PANEL.format(title=quoted(work), unit=quoted(peers[0]["unit"]), data=data)
-    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    gnuplot(script)

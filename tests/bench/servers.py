@@ -261,7 +261,7 @@ events {{
 http {{
     access_log off;
     sendfile on;
-    tcp_nopush {nopush};
+    tcp_nopush on;
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
     open_file_cache max=100000 inactive=1h;
@@ -282,7 +282,7 @@ http {{
     def configure(self):
         (self.dir / "www/kv").mkdir(parents=True)
         # As root it would give its worker to somebody who may not read here.
-        text = self.CONFIGURATION.format(dir=self.dir, port=self.port, nopush="on",
+        text = self.CONFIGURATION.format(dir=self.dir, port=self.port,
                                          user="user root;\n" if os.geteuid() == 0 else "")
         (self.dir / "nginx.conf").write_text(text)
         return {"nginx.conf": text}
@@ -360,7 +360,7 @@ class Webdis(Redis):
         webdis = json.dumps({
             "redis_host": "127.0.0.1", "redis_port": self.redis_port, "http_host": "127.0.0.1",
             "http_port": self.port, "threads": 1, "daemonize": False, "database": 0,
-            "verbosity": 0, "logfile": "/dev/null"}, indent=4)
+            "verbosity": 0, "logfile": "/dev/null"}, indent=4)  # more threads do less on one CPU
         (self.dir / "redis.conf").write_text(redis)
         (self.dir / "webdis.json").write_text(webdis)
         return {"redis.conf": redis, "webdis.json": webdis}
