@@ -207,6 +207,13 @@ class Server:
     def put(self, key, value):
         self.ask(self.put_request(key, value))
 
+    def stored(self, key, size):
+        """As get(), asked in the surest way."""
+        return self.get(key, size)
+
+    def settle(self):
+        """Waits for what clients have left behind that went without their answers."""
+
 
 class Varve(Server):
     name = "varve"
@@ -311,8 +318,12 @@ appendfsync always
 save ""
 """
 
+    def __init__(self, base, cpu):
+        super().__init__(base, cpu)
+        self.redis_port = self.port
+
     def configure(self):
-        text = self.CONFIGURATION.format(dir=self.dir, port=self.port)
+        text = self.CONFIGURATION.format(dir=self.dir, port=self.redis_port)
         (self.dir / "redis.conf").write_text(text)
         return {"redis.conf": text}
 
@@ -324,7 +335,7 @@ save ""
         parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
         request = b"*%d\r\n" % len(parts)
         request += b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as connection:
+        with socket.create_connection(("127.0.0.1", self.redis_port), PATIENCE_S) as connection:
             connection.sendall(request)
             with connection.makefile("rb") as answer:
                 line = answer.readline().rstrip()
@@ -345,9 +356,13 @@ save ""
 
 
 class Webdis(Redis):
-    """Redis behind HTTP; the two share the CPU."""
+    """Redis behind HTTP; the two share the CPU.
+
+    An answer to a client that has gone can reach the next one with its descriptor. So after wrk,
+    which doesn't wait for its last answers, there is a pause, and what is stored is asked of Redis."""
 
     name = "webdis"
+    SETTLE_S = 0.05
     speaks_http = True
     puts_over_http = True
 
@@ -379,6 +394,12 @@ class Webdis(Redis):
 
     get = Server.get
     put = Server.put
+
+    def stored(self, key, size):
+        return Redis.get(self, key, size)
+
+    def settle(self):
+        time.sleep(self.SETTLE_S)
 
 
 class Etcd(Server):

@@ -14,8 +14,9 @@ GET_WORKS = [(100, 64, 1), (100, 1, 1), (100, 512, 1), (100, 64, 10000), (KIB, 6
 PUT_WORKS = [(100, 64, 10000), (100, 1, 10000), (100, 512, 10000), (KIB, 64, 10000),
              (64 * KIB, 64, 500)]
 ROUND_S = 1
-FIRST_GUESS = 5000  # requests of redis-benchmark, which takes a number and no time
+FIRST_GUESS, LEAST_GUESS = 5000, 1000  # requests of redis-benchmark, which takes no time
 FILL_PER_S = 2000
+SAMPLE_OF_ORDERED, SAMPLE_OF_RANDOM = 10, 100  # values read back after PUTs
 
 
 def size_text(size):
@@ -30,8 +31,8 @@ class Work:
 
     def __init__(self, bench, number, group, size, connections, n_keys):
         self.bench, self.group, self.size, self.connections = bench, group, size, connections
-        self.method = group.upper()
-        self.text = f"{self.method} {size_text(size)}, {connections} connections"
+        self.text = f"{group.upper()} {size_text(size)}, {connections} connection"
+        self.text += "s" if connections > 1 else ""
         if group == "get" and n_keys > 1:
             self.text += f", {n_keys:,} keys"
         self.prefix = f"{group[0]}{number:02d}-"
@@ -51,37 +52,49 @@ class Work:
         return load.Requests(self.file(server, f"put-{turn % 2}"), [
             server.put_request(key, self.value(turn)) for key in self.keys])
 
+    def sample(self, server):
+        """The keys whose values are checked. Of PUTs some were among the first, where keys come in
+        order, or were picked with near certainty, where at random."""
+        if self.group == "get":
+            return [self.keys[0], self.keys[-1]]
+        return self.keys[:SAMPLE_OF_ORDERED if server.speaks_http else SAMPLE_OF_RANDOM]
+
     def prepare(self, server):
-        """Files of requests; and the keys, where they must be there before."""
-        if server.puts_over_http and len(self.keys) > 1:
-            puts = [self.puts(server, turn) for turn in (0, 1)]
-        if self.group == "put" and server.puts_over_http:
-            self.requests[server.name] = puts
-            return
+        """Files of requests; and values, where they must be there before."""
         with server.awake():
-            if server.puts_over_http and len(self.keys) > 1:
-                load.openloop(server, puts[0], FILL_PER_S, len(self.keys) // FILL_PER_S,
-                              cpu=self.bench.client_cpu)
+            if self.group == "put":
+                self.prepare_put(server)
             else:
-                for key in self.keys:
-                    server.put(key, self.value(0))
+                self.prepare_get(server)
+
+    def prepare_put(self, server):
+        for key in self.sample(server):
+            server.put(key, self.value(1))
+        if server.speaks_http:
+            self.requests[server.name] = [self.puts(server, turn) for turn in (0, 1)]
+
+    def prepare_get(self, server):
+        if len(self.keys) > 1 and server.puts_over_http:
+            load.openloop(server, self.puts(server, 0), FILL_PER_S, len(self.keys) // FILL_PER_S,
+                          cpu=self.bench.client_cpu)
+        else:
+            for key in self.keys:
+                server.put(key, self.value(0))
         if server.speaks_http:
             self.requests[server.name] = 2 * [load.Requests(
                 self.file(server, "get"), [server.get_request(key, self.size) for key in self.keys])]
 
     def check(self, server, turn):
-        """Some values; after PUTs that of a key which was among the first. Not the very first, as
-        wrk asks for some requests that it doesn't send."""
-        wanted = server.expected(self.value(turn))
         if not server.stores and self.group == "put":
             return
-        if self.group == "get" or server.puts_over_http:
-            sample = {self.keys[0], self.keys[-1]} if self.group == "get" else {self.keys[9]}
-            right = all(server.get(key, self.size) == wanted for key in sample)
+        server.settle()
+        wanted = server.expected(self.value(turn))
+        read = server.get if self.group == "get" else server.stored
+        found = {read(key, self.size) for key in self.sample(server)}
+        if self.group == "get":
+            right = found == {wanted}
         else:
-            # Keys are picked at random: some were written in this round.
-            found = {server.get(key, self.size) for key in self.keys[:100]}
-            right = found <= set(self.values) and wanted in found
+            right = wanted in found and found <= set(self.values)
         if not right:
             raise servers.Void(f"{server.name}: a wrong value")
 
@@ -93,7 +106,7 @@ class Work:
         n = self.guesses.get(server.name, FIRST_GUESS)
         n, seconds = load.redis_benchmark(server, command, len(self.keys), self.connections, n,
                                           self.bench.client_cpu)
-        self.guesses[server.name] = max(self.connections, int(n / seconds * ROUND_S))
+        self.guesses[server.name] = max(LEAST_GUESS, int(n / seconds * ROUND_S))
         return n, seconds
 
     def run(self, server, turn):
