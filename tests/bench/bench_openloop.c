@@ -18,8 +18,8 @@
  *
  * Prints a line of JSON: requests, requests a second, p50, p99, p99.9 and the longest time, in
  * microseconds; `late` is how late this program itself sent what it could have sent. Percentiles
- * are at most 0.8 % too high. An answer other than 2xx, a wrong body, a lost connection or 10 s without an
- * answer end it with status 1. One thread.
+ * are at most 0.8 % too high. An answer other than 2xx, a wrong body, a lost connection or 10 s
+ * without an answer end it with status 1. One thread.
  */
 #include <ctype.h>
 #include <errno.h>

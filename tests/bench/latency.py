@@ -38,7 +38,8 @@ def emit(bench, work, peer, turn, figures):
     """A round's p99; the other percentiles go with it. The first round only warms up."""
     if turn > 0:
         bench.emit({"group": "latency", "work": work, "peer": peer, "round": turn,
-                    "value": figures["p99_us"], "unit": "us, p99"} | figures)
+                    "value": figures["p99_us"], "unit": "us, p99",
+                    "lower_is_better": True} | figures)
 
 
 def hot(bench, server, rate, seconds):
@@ -85,8 +86,7 @@ def steady(bench, running):
     for server in running.values():
         with server.awake():
             put_hot(bench, server)
-        if server.puts_over_http:
-            puts[server.name] = puts_of(bench, server, "steady", STEADY_KEYS, 100)
+        puts[server.name] = puts_of(bench, server, "steady", STEADY_KEYS, 100)
     for method, rate, peers in STEADY[:1] if bench.quick else STEADY:
         work = f"{method} 100 B at {rate:,}/s"
         bench.note(work)

@@ -92,5 +92,5 @@ class Cpu:
     def figures(self, n):
         elapsed = time.monotonic() - self.began
         used = self.server.cpu_s() - self.server_before
-        return {"requests": n, "cpu_us_per_op": used / n * 1e6, "server_cpu": used / elapsed,
+        return {"requests": n, "wall_s": elapsed, "cpu_us_per_op": used / n * 1e6, "server_cpu": used / elapsed,
                 "client_cpu": (self.client_s() - self.client_before) / elapsed}

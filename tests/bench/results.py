@@ -1,7 +1,8 @@
 """From lines of measuring programs to medians, a table, a file of JSON and charts.
 
-A line is an object with group, work, peer, round, value, unit, and further figures. Ratios are
-varve's value over the peer's, taken within each round; of them the median counts."""
+A line is an object with group, work, peer, round, value, unit, perhaps lower_is_better, and further
+figures. Ratios are varve's value over the peer's, taken within each round; of them the median
+counts."""
 
 import collections
 import json
@@ -33,7 +34,6 @@ TARGETS = {
     ("write amplification", "rocksdb"): 1.0,
     ("space amplification", "rocksdb"): 1.0,
 }
-MORE_IS_BETTER = ("/s",)
 
 # Further figures that the table shows, as medians.
 SHOWN = {
@@ -49,21 +49,18 @@ SHOWN = {
 }
 
 
-def is_more_better(unit):
-    return unit.endswith(MORE_IS_BETTER)
-
-
 class Peer:
     """What one peer did at one work."""
 
     def __init__(self):
         self.rounds = {}
         self.extra = collections.defaultdict(list)
-        self.unit = ""
+        self.unit, self.lower_is_better = "", False
 
     def add(self, line):
         self.rounds[line["round"]] = line["value"]
         self.unit = line["unit"]
+        self.lower_is_better = line.get("lower_is_better", False)
         for name in SHOWN:
             if name in line:
                 self.extra[name].append(line[name])
@@ -92,7 +89,8 @@ def summarize(lines):
                 row |= {"ratio": statistics.median(ratios), "ratio_least": min(ratios),
                         "ratio_most": max(ratios)}
             if (work, name) in TARGETS:
-                row["target"] = TARGETS[work, name]
+                sign = "<=" if peer.lower_is_better else ">="
+                row["target"] = f"{sign} {TARGETS[work, name]:g}"
             row["figures"] = {key: statistics.median(peer.extra[key]) for key in SHOWN
                               if key in peer.extra}
             rows.append(row)
@@ -111,11 +109,9 @@ def table(rows):
         work = (row["group"], row["work"])
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
         span = f"{row['ratio_least']:.2f}..{row['ratio_most']:.2f}" if "ratio" in row else ""
-        sign = ">=" if is_more_better(row["unit"]) else "<="
-        target = f"{sign} {row['target']:g}" if "target" in row else ""
         also = ", ".join(SHOWN[key].format(value) for key, value in row["figures"].items())
         cells.append([row["work"] if work != before else "", row["peer"], number(row["median"]),
-                      row["unit"], ratio, span, target, also])
+                      row["unit"], ratio, span, row.get("target", ""), also])
         before = work
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     right = {2, 4, 5}

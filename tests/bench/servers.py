@@ -65,19 +65,28 @@ def cpu_s_of(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def is_asleep(pid):
+    """Whether no thread of it has anything to do."""
+    return all(path.read_text().rpartition(")")[2].split()[0] == "S"
+               for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
+
+
 def disk_read_bytes_of(pid):
     """What it caused to be read from the disk, page faults too."""
     lines = pathlib.Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["read_bytes"])
 
 
-def exchange(port, request):
+def answer_to(connection, request):
     """Sends a whole request; returns the status and the body of the answer."""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
-        connection.sendall(request)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        return answer.status, answer.read()
+    connection.sendall(request)
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
 
 
 class Server:
@@ -85,8 +94,8 @@ class Server:
 
     name = ""
     speaks_http = True
-    puts_over_http = True
     stores = True
+    value_max_bytes = 1 << 30
 
     def __init__(self, base, cpu):
         self.dir = base / self.name
@@ -130,15 +139,15 @@ class Server:
                 stderr=log, process_group=0, preexec_fn=die_with_parent))
             wait_until(lambda: self.is_up(i), f"start of {self.name}")
         log.close()
-        for command in self.commands():
-            self.configuration.setdefault("command", []).append(" ".join(map(str, command)))
+        self.configuration["command"] = "; ".join(
+            " ".join(map(str, on_cpu(self.cpu, command))) for command in self.commands())
 
     def is_up(self, index):
         if self.processes[index].poll() is not None:
             text = (self.dir / "log").read_text(errors="replace")
             raise Void(f"{self.name} ended at its start:\n{text[-2000:]}")
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port_of(index)), 1).close()
+            connect(self.port_of(index)).close()
             return True
         return False
 
@@ -162,10 +171,13 @@ class Server:
         for process in self.processes:
             os.killpg(process.pid, signal.SIGSTOP)
 
-    @contextlib.contextmanager
-    def awake(self):
+    def resume(self):
         for process in self.processes:
             os.killpg(process.pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def awake(self):
+        self.resume()
         try:
             yield
         finally:
@@ -183,8 +195,9 @@ class Server:
     def answers(self, target):
         """The body of a GET; None unless it is 200."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, body = exchange(self.port, self._http("GET", target))
-            return body if status == 200 else None
+            with connect(self.port) as connection:
+                status, body = answer_to(connection, self._http("GET", target))
+                return body if status == 200 else None
         return None
 
     # Single requests.
@@ -195,17 +208,26 @@ class Server:
             head += f"Content-Length: {len(body)}\r\n"
         return head.encode() + b"\r\n" + (body or b"")
 
+    def ask_all(self, requests):
+        """One after the other, on one connection; returns the last answer's body."""
+        with connect(self.port) as connection:
+            for request in requests:
+                status, body = answer_to(connection, request)
+                if status // 100 != 2:
+                    raise Void(f"{self.name}: status {status}: {body[:200]!r}")
+            return body
+
     def ask(self, request):
-        status, body = exchange(self.port, request)
-        if status // 100 != 2:
-            raise Void(f"{self.name}: status {status}: {body[:200]!r}")
-        return body
+        return self.ask_all([request])
 
     def get(self, key, size):
         return self.value_in(self.ask(self.get_request(key, size)))
 
     def put(self, key, value):
         self.ask(self.put_request(key, value))
+
+    def put_all(self, keys, value):
+        self.ask_all(self.put_request(key, value) for key in keys)
 
     def stored(self, key, size):
         """As get(), asked in the surest way."""
@@ -245,9 +267,6 @@ class Ceiling(Server):
     def get_request(self, key, size):
         return self._http("GET", f"/kv/{size}/{key}")
 
-    def put(self, key, value):
-        pass
-
     def expected(self, value):
         return b"x" * len(value)
 
@@ -256,7 +275,6 @@ class Nginx(Server):
     """Static files by sendfile; put() writes the file."""
 
     name = "nginx"
-    puts_over_http = False
     CONFIGURATION = """\
 {user}daemon off;
 pid {dir}/nginx.pid;
@@ -301,13 +319,16 @@ http {{
     def put(self, key, value):
         (self.dir / "www/kv" / key).write_bytes(value)
 
+    def put_all(self, keys, value):
+        for key in keys:
+            self.put(key, value)
+
 
 class Redis(Server):
     """Spoken to in its own protocol."""
 
     name = "redis"
     speaks_http = False
-    puts_over_http = False
     CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -335,7 +356,7 @@ save ""
         parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
         request = b"*%d\r\n" % len(parts)
         request += b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-        with socket.create_connection(("127.0.0.1", self.redis_port), PATIENCE_S) as connection:
+        with connect(self.redis_port) as connection:
             connection.sendall(request)
             with connection.makefile("rb") as answer:
                 line = answer.readline().rstrip()
@@ -349,6 +370,9 @@ save ""
     def put(self, key, value):
         self.call("SET", key, value)
 
+    def put_all(self, keys, value):
+        self.call("MSET", *(word for key in keys for word in (key, value)))
+
     def counts(self):
         """What INFO counts."""
         pairs = (line.partition(":") for line in self.call("INFO", "stats").decode().splitlines())
@@ -359,12 +383,13 @@ class Webdis(Redis):
     """Redis behind HTTP; the two share the CPU.
 
     An answer to a client that has gone can reach the next one with its descriptor. So after wrk,
-    which doesn't wait for its last answers, there is a pause, and what is stored is asked of Redis."""
+    which doesn't wait for its last answers, these have to be over first, and what is stored is asked
+    of Redis. Of a large answer the rest does even then, and voided runs."""
 
     name = "webdis"
-    SETTLE_S = 0.05
+    value_max_bytes = 64 << 10
+    QUIET_LOOKS = 5
     speaks_http = True
-    puts_over_http = True
 
     def __init__(self, base, cpu):
         super().__init__(base, cpu)
@@ -399,7 +424,10 @@ class Webdis(Redis):
         return Redis.get(self, key, size)
 
     def settle(self):
-        time.sleep(self.SETTLE_S)
+        quiet = 0
+        while quiet < self.QUIET_LOOKS:
+            time.sleep(0.01)
+            quiet = quiet + 1 if all(is_asleep(pid) for pid in self.pids()) else 0
 
 
 class Etcd(Server):

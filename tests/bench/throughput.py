@@ -15,7 +15,6 @@ PUT_WORKS = [(100, 64, 10000), (100, 1, 10000), (100, 512, 10000), (KIB, 64, 100
              (64 * KIB, 64, 500)]
 ROUND_S = 1
 FIRST_GUESS, LEAST_GUESS = 5000, 1000  # requests of redis-benchmark, which takes no time
-FILL_PER_S = 2000
 SAMPLE_OF_ORDERED, SAMPLE_OF_RANDOM = 10, 100  # values read back after PUTs
 
 
@@ -68,18 +67,12 @@ class Work:
                 self.prepare_get(server)
 
     def prepare_put(self, server):
-        for key in self.sample(server):
-            server.put(key, self.value(1))
+        server.put_all(self.sample(server), self.value(1))
         if server.speaks_http:
             self.requests[server.name] = [self.puts(server, turn) for turn in (0, 1)]
 
     def prepare_get(self, server):
-        if len(self.keys) > 1 and server.puts_over_http:
-            load.openloop(server, self.puts(server, 0), FILL_PER_S, len(self.keys) // FILL_PER_S,
-                          cpu=self.bench.client_cpu)
-        else:
-            for key in self.keys:
-                server.put(key, self.value(0))
+        server.put_all(self.keys, self.value(0))
         if server.speaks_http:
             self.requests[server.name] = 2 * [load.Requests(
                 self.file(server, "get"), [server.get_request(key, self.size) for key in self.keys])]
@@ -136,8 +129,9 @@ def run(bench, group):
         for number, (size, connections, keys) in enumerate(works[:1] if bench.quick else works):
             work = Work(bench, number, group, size, connections, keys)
             bench.note(work.text)
-            for server in running:
+            able = [server for server in running if size <= server.value_max_bytes]
+            for server in able:
                 work.prepare(server)
             for turn in range(bench.rounds + 1):  # the first only warms up
-                for server in running:
+                for server in able:
                     work.measure(server, turn)
