@@ -3,7 +3,6 @@ due; alone, beside PUTs and a compaction, and beside reads of values that aren't
 
 import contextlib
 import os
-import pathlib
 import random
 import subprocess
 import threading
@@ -12,8 +11,9 @@ import load
 import servers
 
 KIB, MIB = 1 << 10, 1 << 20
-ROUND_S = 3
+ROUND_S, ROUND_QUICK_S = 3, 1
 CONNECTIONS = 64
+VALUE_BYTES = 100  # of the values whose times are measured
 
 # (method, requests a second, peers): what all of them can do at less than their capacity
 STEADY = [
@@ -22,109 +22,112 @@ STEADY = [
     ("PUT", 5000, [servers.Varve, servers.Ceiling, servers.Webdis]),
     ("PUT", 1000, [servers.Varve, servers.Ceiling, servers.Webdis, servers.Etcd]),
 ]
+STEADY_PEERS = [servers.Varve, servers.Ceiling, servers.Nginx, servers.Webdis, servers.Etcd]
 STEADY_KEYS = 1000
 
 # PUTs and a compaction beside GETs.
 LOADED_KEYS, LOADED_KEYS_QUICK, LOADED_BYTES, LOADED_PUTS_PER_S = 100000, 20000, KIB, 1000
-FILL_PER_S = 10000
+LOADED_FILL_PER_S = 5000
 
-# Reads of values that nothing has in memory, beside GETs.
+# GETs of values that nothing has in memory, beside GETs.
 COLD_VALUES, COLD_VALUES_QUICK, COLD_BYTES, COLD_PER_S, HOT_PER_S = 512, 128, MIB, 100, 2000
 COLD_FILL_PER_S = 64
 COLD_LEAST_SHARE = 0.5  # of the bytes must have come from the disk
 
 
-def emit(bench, work, peer, turn, figures):
-    """A round's p99; the other percentiles go with it. The first round only warms up."""
-    if turn > 0:
-        bench.emit({"group": "latency", "work": work, "peer": peer, "round": turn,
-                    "value": figures["p99_us"], "unit": "us, p99",
-                    "lower_is_better": True} | figures)
+class Target:
+    """A server, the requests for it, and what it answers."""
 
+    def __init__(self, bench, server):
+        self.bench, self.server = bench, server
+        self.round_s = ROUND_QUICK_S if bench.quick else ROUND_S
+        value = load.text_value(VALUE_BYTES, bench.seed)
+        self.get = load.Requests(self.path("get"), [server.get_request("hot", VALUE_BYTES)])
+        self.expected = self.path("expected")
+        self.expected.write_bytes(server.expected(value))
+        server.put("hot", value)
+        if server.get("hot", VALUE_BYTES) != server.expected(value):
+            raise servers.Void(f"{server.name}: a wrong value")
 
-def hot(bench, server, rate, seconds):
-    """GETs of one small value, each byte compared."""
-    return load.openloop(server, bench.hot[server.name], rate, seconds, CONNECTIONS,
-                         bench.hot_value, cpu=bench.client_cpu)
+    def path(self, what):
+        return self.bench.dir / f"requests-{self.server.name}-{what}"
 
+    def puts(self, name, n, size):
+        """PUTs to n keys in random order."""
+        value = load.text_value(size, f"{self.bench.seed} {name}")
+        keys = [f"{name}-{i:012d}" for i in range(n)]
+        random.Random(f"{self.bench.seed} {name} keys").shuffle(keys)
+        return load.Requests(self.path(name), [self.server.put_request(key, value) for key in keys])
 
-def put_hot(bench, server):
-    """Puts the small value, and notes how to ask for it."""
-    value = load.text_value(100, bench.seed)
-    key = "hot"
-    server.put(key, value)
-    if server.get(key, len(value)) != server.expected(value):
-        raise servers.Void(f"{server.name}: a wrong value")
-    path = bench.dir / f"hot-{server.name}"
-    bench.hot[server.name] = load.Requests(path, [server.get_request(key, len(value))])
+    def send(self, requests, rate, seconds, expect=None):
+        return load.openloop(self.server, requests, rate, seconds, CONNECTIONS, expect,
+                             cpu=self.bench.client_cpu)
 
+    def send_gets(self, rate, seconds=None):
+        """GETs of the small value. Each byte is compared, but not of what etcd's gateway answers,
+        which has a revision in it."""
+        expect = None if isinstance(self.server, servers.Etcd) else self.expected
+        return self.send(self.get, rate, seconds or self.round_s, expect)
 
-def puts_of(bench, server, name, n, size):
-    """PUTs to n keys in random order."""
-    value = load.text_value(size, f"{bench.seed} {name}")
-    keys = [f"{name}-{i:012d}" for i in range(n)]
-    random.Random(f"{bench.seed} {name} keys").shuffle(keys)
-    return load.Requests(bench.dir / f"requests-{server.name}-{name}",
-                         [server.put_request(key, value) for key in keys])
+    @contextlib.contextmanager
+    def sending(self, requests, rate):
+        """A round of requests in the background; whoever leaves waits for its end."""
+        command = load.openloop_command(self.server, requests, rate, self.round_s, CONNECTIONS)
+        with subprocess.Popen(servers.on_cpu(self.bench.client_cpu, command), text=True,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              preexec_fn=servers.die_with_parent) as process:
+            try:
+                yield
+                error = process.communicate(timeout=load.CLIENT_PATIENCE_S)[1]
+            finally:
+                process.kill()
+        if process.returncode != 0:
+            raise servers.Void(error.strip())
+
+    def emit(self, work, peer, turn, figures):
+        """A round's p99; the other percentiles go with it. The first round only warms up."""
+        if turn > 0:
+            self.bench.emit({"group": "latency", "work": work, "peer": peer, "round": turn,
+                             "value": figures["p99_us"], "unit": "us, p99",
+                             "lower_is_better": True} | figures)
 
 
 # --- Steady rates ---
 
 
-def expectation(bench, server, method):
-    """A file with the body of every answer. Those of etcd's gateway differ in a revision."""
-    if method == "PUT" or isinstance(server, servers.Etcd):
-        return None
-    value = server.expected(load.text_value(100, bench.seed))
-    path = bench.dir / f"expect-{server.name}"
-    path.write_bytes(value)
-    return path
+def steady_round(target, method, rate, puts):
+    with target.server.awake():
+        cpu = load.Cpu(target.server)
+        if method == "GET":
+            figures = target.send_gets(rate)
+        else:
+            figures = target.send(puts, rate, target.round_s)
+        return figures | cpu.figures(figures["requests"], figures["seconds"])
 
 
 def steady(bench, running):
-    puts = {}
-    for server in running.values():
+    targets, puts = {}, {}
+    for server in running:
         with server.awake():
-            put_hot(bench, server)
-        puts[server.name] = puts_of(bench, server, "steady", STEADY_KEYS, 100)
+            targets[type(server)] = Target(bench, server)
+        puts[type(server)] = targets[type(server)].puts("steady", STEADY_KEYS, VALUE_BYTES)
     for method, rate, peers in STEADY[:1] if bench.quick else STEADY:
-        work = f"{method} 100 B at {rate:,}/s"
+        work = f"{method} {VALUE_BYTES} B at {rate:,}/s"
         bench.note(work)
         for turn in range(bench.rounds + 1):
-            for server in (running[cls.name] for cls in peers):
-                requests = (bench.hot if method == "GET" else puts)[server.name]
-                with server.awake():
-                    cpu = load.Cpu(server)
-                    figures = load.openloop(server, requests, rate, bench.round_s, CONNECTIONS,
-                                            expectation(bench, server, method),
-                                            cpu=bench.client_cpu)
-                    figures |= cpu.figures(figures["requests"])
-                emit(bench, work, server.name, turn, figures)
+            for peer in peers:
+                targets[peer].emit(work, peer.name, turn,
+                                   steady_round(targets[peer], method, rate, puts[peer]))
 
 
 # --- Beside PUTs and a compaction ---
 
 
-def capacity(bench, server):
+def capacity(target):
+    """GETs a second."""
     return max(n / seconds for n, seconds in (
-        load.wrk(server, bench.hot[server.name], CONNECTIONS, 1, bench.client_cpu)
+        load.wrk(target.server, target.get, CONNECTIONS, 1, target.bench.client_cpu)
         for _ in range(3)))
-
-
-@contextlib.contextmanager
-def client(bench, server, requests, rate, seconds, connections):
-    """bench_openloop in the background; whoever leaves before it is done waits for it."""
-    command = load.openloop_command(server, requests, rate, seconds, connections)
-    with subprocess.Popen(servers.on_cpu(bench.client_cpu, command), stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True,
-                          preexec_fn=servers.die_with_parent) as process:
-        try:
-            yield
-            error = process.communicate(timeout=load.CLIENT_PATIENCE_S)[1]
-        finally:
-            process.kill()
-    if process.returncode != 0:
-        raise servers.Void(error.strip())
 
 
 @contextlib.contextmanager
@@ -152,86 +155,76 @@ def compacting(server):
         raise servers.Void(f"no compaction ran: {failures}")
 
 
-def beside_compaction(bench, server):
-    with server.awake():
-        n_keys = LOADED_KEYS_QUICK if bench.quick else LOADED_KEYS
-        puts = puts_of(bench, server, "load", n_keys, LOADED_BYTES)
-        load.openloop(server, puts, FILL_PER_S, n_keys // FILL_PER_S, cpu=bench.client_cpu)
-        server.admin("compact")
-        rate = int(capacity(bench, server) / 2)
-    work = "GET 100 B during PUTs and compaction"
+def beside_compaction(target):
+    bench, server = target.bench, target.server
+    n_keys = LOADED_KEYS_QUICK if bench.quick else LOADED_KEYS
+    puts = target.puts("load", n_keys, LOADED_BYTES)
+    target.send(puts, LOADED_FILL_PER_S, n_keys // LOADED_FILL_PER_S)
+    server.admin("compact")
+    rate = int(capacity(target) / 2)
+    work = f"GET {VALUE_BYTES} B during PUTs and compaction"
     bench.note(f"{work}, at {rate:,}/s")
     for turn in range(bench.rounds + 1):
-        with server.awake():
-            emit(bench, work, "varve idle", turn, hot(bench, server, rate, bench.round_s))
-            with compacting(server), client(bench, server, puts, LOADED_PUTS_PER_S, bench.round_s,
-                                            CONNECTIONS):
-                figures = hot(bench, server, rate, bench.round_s)
-        emit(bench, work, "varve", turn, figures)
+        target.emit(work, "varve idle", turn, target.send_gets(rate))
+        with compacting(server), target.sending(puts, LOADED_PUTS_PER_S):
+            figures = target.send_gets(rate)
+        target.emit(work, "varve", turn, figures)
 
 
 # --- Beside cold reads ---
 
 
 def drop_cache(directory):
-    """What nobody has mapped leaves the page cache."""
-    for path in pathlib.Path(directory).rglob("*"):
+    """All files leave the page cache. Nobody may have them mapped."""
+    for path in directory.rglob("*"):
         if path.is_file():
-            fd = os.open(path, os.O_RDONLY)
-            os.fsync(fd)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(fd)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def restart_cold(bench, server):
-    server.stop()
-    drop_cache(server.dir / "data")
-    server.start()
-    hot(bench, server, HOT_PER_S, 1)
+def restart_cold(target):
+    target.server.stop()
+    drop_cache(target.server.dir / "data")
+    target.server.start()
+    target.send_gets(HOT_PER_S, 1)  # only the values are to be cold
 
 
-def cold_gets(bench, server, turn):
-    order = list(range(COLD_VALUES_QUICK if bench.quick else COLD_VALUES))
-    random.Random(f"{bench.seed} {turn}").shuffle(order)
-    return load.Requests(bench.dir / "requests-cold", [
-        server.get_request(f"cold-{i:012d}", COLD_BYTES) for i in order])
+def cold_gets(target, n_values, turn):
+    """Each value once, in an order of its own each time."""
+    order = list(range(n_values))
+    random.Random(f"{target.bench.seed} {turn}").shuffle(order)
+    return load.Requests(target.path("cold"), [
+        target.server.get_request(f"cold-{i:012d}", COLD_BYTES) for i in order])
 
 
-def beside_cold_reads(bench, server):
-    work = f"GET 100 B at {HOT_PER_S:,}/s during cold GETs of 1 MiB"
+def beside_cold_reads(target):
+    bench, server = target.bench, target.server
+    work = f"GET {VALUE_BYTES} B at {HOT_PER_S:,}/s during cold GETs of 1 MiB"
     bench.note(work)
-    with server.awake():
-        n_values = COLD_VALUES_QUICK if bench.quick else COLD_VALUES
-        puts = puts_of(bench, server, "cold", n_values, COLD_BYTES)
-        load.openloop(server, puts, COLD_FILL_PER_S, n_values // COLD_FILL_PER_S,
-                      cpu=bench.client_cpu)
-        server.admin("compact")
-        put_hot(bench, server)
+    n_values = COLD_VALUES_QUICK if bench.quick else COLD_VALUES
+    target.send(target.puts("cold", n_values, COLD_BYTES), COLD_FILL_PER_S,
+                n_values // COLD_FILL_PER_S)
+    server.admin("compact")
     for turn in range(bench.rounds + 1):
-        restart_cold(bench, server)
-        emit(bench, work, "varve idle", turn, hot(bench, server, HOT_PER_S, bench.round_s))
-        gets = cold_gets(bench, server, turn)
+        restart_cold(target)
+        target.emit(work, "varve idle", turn, target.send_gets(HOT_PER_S))
+        gets = cold_gets(target, n_values, turn)
         before = server.disk_read_bytes()
-        with client(bench, server, gets, COLD_PER_S, bench.round_s, CONNECTIONS):
-            figures = hot(bench, server, HOT_PER_S, bench.round_s)
-        share = (server.disk_read_bytes() - before) / (COLD_PER_S * bench.round_s * COLD_BYTES)
+        with target.sending(gets, COLD_PER_S):
+            figures = target.send_gets(HOT_PER_S)
+        share = (server.disk_read_bytes() - before) / (COLD_PER_S * target.round_s * COLD_BYTES)
         if share < COLD_LEAST_SHARE:
             raise servers.Void(f"only {share:.0%} of the cold bytes came from the disk")
-        emit(bench, work, "varve", turn, figures | {"cold_share": share})
-    server.pause()
+        target.emit(work, "varve", turn, figures | {"cold_share": share})
 
 
 def run(bench):
-    bench.hot, bench.hot_value = {}, bench.dir / "hot-value"
-    bench.hot_value.write_bytes(load.text_value(100, bench.seed))
-    bench.round_s = 1 if bench.quick else ROUND_S
-    peers = [servers.Varve, servers.Ceiling, servers.Nginx, servers.Webdis, servers.Etcd]
-    with servers.running(bench.dir, bench.server_cpu, peers) as running:
+    with servers.running(bench.dir, bench.server_cpu, STEADY_PEERS) as running:
         for server in running:
             bench.configurations[server.name] = server.configuration
-        steady(bench, {server.name: server for server in running})
-    with servers.running(bench.dir, bench.server_cpu, [servers.Varve]) as (varve,):
-        with varve.awake():
-            put_hot(bench, varve)
-        beside_compaction(bench, varve)
-        beside_cold_reads(bench, varve)
+        steady(bench, running)
+    with servers.running(bench.dir, bench.server_cpu, [servers.Varve]) as (varve,), varve.awake():
+        target = Target(bench, varve)
+        beside_compaction(target)
+        beside_cold_reads(target)

@@ -1,4 +1,4 @@
-"""Clients: wrk, redis-benchmark and bench_openloop, pinned to one CPU, and the requests for them."""
+"""Clients, pinned to one CPU: wrk, redis-benchmark and bench_openloop; and requests for them."""
 
 import csv
 import json
@@ -89,8 +89,9 @@ class Cpu:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    def figures(self, n):
-        elapsed = time.monotonic() - self.began
+    def figures(self, n, seconds):
+        """For n requests in so many seconds; `wall_s` has the client's start and end as well."""
         used = self.server.cpu_s() - self.server_before
-        return {"requests": n, "wall_s": elapsed, "cpu_us_per_op": used / n * 1e6, "server_cpu": used / elapsed,
-                "client_cpu": (self.client_s() - self.client_before) / elapsed}
+        return {"requests": n, "wall_s": time.monotonic() - self.began,
+                "cpu_us_per_op": used / n * 1e6, "server_cpu": used / seconds,
+                "client_cpu": (self.client_s() - self.client_before) / seconds}

@@ -46,6 +46,7 @@ SHOWN = {
     "p999_us": "p99.9 {:.0f}",
     "max_us": "max {:.0f} us",
     "late_p99_us": "client late p99 {:.0f}",
+    "cold_share": "{:.0%} from the disk",
 }
 
 
@@ -153,8 +154,8 @@ def machine(directory):
 
 
 # What is measured, measures, or does the work; their versions are part of the results.
-PACKAGES = ["etcd-server", "gcc", "libc6", "libisal2", "libleveldb1d", "liblmdb0", "libmicrohttpd12",
-            "librocksdb7.8", "liburcu8", "libxxhash0", "nginx", "redis-server", "webdis", "wrk"]
+PACKAGES = ["etcd-server", "gcc", "libc6", "libisal2", "libleveldb1d", "liblmdb0",
+            "libmicrohttpd12", "librocksdb7.8", "liburcu8", "libxxhash0", "nginx", "redis-server", "webdis", "wrk"]
 
 
 def packages():
@@ -165,7 +166,8 @@ def packages():
 
 def commit(root):
     text = output_of("git", "-C", root, "rev-parse", "HEAD")
-    return text if not output_of("git", "-C", root, "status", "--porcelain") else f"{text} (changed)"
+    changed = output_of("git", "-C", root, "status", "--porcelain")
+    return f"{text} (changed)" if changed else text
 
 
 def command_line():

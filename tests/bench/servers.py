@@ -383,8 +383,8 @@ class Webdis(Redis):
     """Redis behind HTTP; the two share the CPU.
 
     An answer to a client that has gone can reach the next one with its descriptor. So after wrk,
-    which doesn't wait for its last answers, these have to be over first, and what is stored is asked
-    of Redis. Of a large answer the rest does even then, and voided runs."""
+    which doesn't wait for its last answers, these have to be over first; and what is stored is
+    asked of Redis. Of a large answer the rest does even then, and voided runs."""
 
     name = "webdis"
     value_max_bytes = 64 << 10

@@ -74,8 +74,8 @@ class Work:
     def prepare_get(self, server):
         server.put_all(self.keys, self.value(0))
         if server.speaks_http:
-            self.requests[server.name] = 2 * [load.Requests(
-                self.file(server, "get"), [server.get_request(key, self.size) for key in self.keys])]
+            gets = [server.get_request(key, self.size) for key in self.keys]
+            self.requests[server.name] = 2 * [load.Requests(self.file(server, "get"), gets)]
 
     def check(self, server, turn):
         if not server.stores and self.group == "put":
@@ -114,7 +114,7 @@ class Work:
                 self.check(server, turn)
             cpu = load.Cpu(server)
             n, seconds = self.run(server, turn)
-            figures = cpu.figures(n)
+            figures = cpu.figures(n, seconds)
             self.check(server, turn)
         if turn > 0:
             self.bench.emit({"group": self.group, "work": self.text, "peer": server.name,
