@@ -97,12 +97,12 @@ class Target:
 
 def steady_round(target, method, rate, puts):
     with target.server.awake():
-        cpu = load.Cpu(target.server)
+        cpu = load.Cpu(target.server, target.bench.client_cpu)
         if method == "GET":
             figures = target.send_gets(rate)
         else:
             figures = target.send(puts, rate, target.round_s)
-        return figures | cpu.figures(figures["requests"], figures["seconds"])
+        return figures | cpu.figures(figures["requests"])
 
 
 def steady(bench, running):

@@ -4,7 +4,6 @@ import csv
 import json
 import pathlib
 import random
-import resource
 import subprocess
 import time
 
@@ -75,23 +74,31 @@ def openloop(server, *arguments, cpu, **named):
     return json.loads(check_call(openloop_command(server, *arguments, **named), cpu))
 
 
-class Cpu:
-    """What server and client use from here on."""
+def ticks_of(cpu):
+    """Those in which it was busy, for whomever, interrupts too; and all."""
+    lines = pathlib.Path("/proc/stat").read_text().splitlines()
+    fields = next(line.split()[1:] for line in lines if line.startswith(f"cpu{cpu} "))
+    # user, nice, system, idle, iowait, irq, softirq, steal; guests are among users
+    ticks = list(map(int, fields[:8]))
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
-    def __init__(self, server):
+
+class Cpu:
+    """What a server uses from here on, and how busy its CPU and the client's are."""
+
+    def __init__(self, server, client_cpu):
         self.server = server
-        self.server_before = server.cpu_s()
-        self.client_before = self.client_s()
+        self.cpus = {"server_cpu": server.cpu, "client_cpu": client_cpu}
+        self.used_before = server.cpu_s()
+        self.ticks_before = {name: ticks_of(cpu) for name, cpu in self.cpus.items()}
         self.began = time.monotonic()
 
-    @staticmethod
-    def client_s():
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
+    def busy(self, name):
+        busy, total = (now - before for now, before in
+                       zip(ticks_of(self.cpus[name]), self.ticks_before[name]))
+        return busy / max(total, 1)
 
-    def figures(self, n, seconds):
-        """For n requests in so many seconds; `wall_s` has the client's start and end as well."""
-        used = self.server.cpu_s() - self.server_before
+    def figures(self, n):
+        used = self.server.cpu_s() - self.used_before
         return {"requests": n, "wall_s": time.monotonic() - self.began,
-                "cpu_us_per_op": used / n * 1e6, "server_cpu": used / seconds,
-                "client_cpu": (self.client_s() - self.client_before) / seconds}
+                "cpu_us_per_op": used / n * 1e6, **{name: self.busy(name) for name in self.cpus}}

@@ -39,8 +39,8 @@ TARGETS = {
 SHOWN = {
     "rate": "at {:,.0f}/s",
     "cpu_us_per_op": "CPU {:.1f} us/op",
-    "server_cpu": "server {:.0%}",
-    "client_cpu": "client {:.0%}",
+    "server_cpu": "server's CPU {:.0%}",
+    "client_cpu": "client's {:.0%}",
     "p50_us": "p50 {:.0f}",
     "p99_us": "p99 {:.0f}",
     "p999_us": "p99.9 {:.0f}",

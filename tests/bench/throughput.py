@@ -112,9 +112,9 @@ class Work:
         with server.awake():
             if self.group == "get":
                 self.check(server, turn)
-            cpu = load.Cpu(server)
+            cpu = load.Cpu(server, self.bench.client_cpu)
             n, seconds = self.run(server, turn)
-            figures = cpu.figures(n, seconds)
+            figures = cpu.figures(n)
             self.check(server, turn)
         if turn > 0:
             self.bench.emit({"group": self.group, "work": self.text, "peer": server.name,
