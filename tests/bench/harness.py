@@ -18,7 +18,8 @@ OUT = servers.ROOT / "build/bench"
 
 def build(*targets):
     """Installs what is missing, builds the release."""
-    subprocess.run([servers.ROOT / "deploy/install-packages", "build", "test", "bench"], check=True)
+    subprocess.run([servers.ROOT / "deploy/install-packages", "build", "test", "bench", "peers"],
+                   check=True)
     for command in (["cmake", "--preset", "release"],
                     ["cmake", "--build", "--preset", "release", "--target", "varve", *targets]):
         done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True)
