@@ -11,7 +11,7 @@ import load
 import servers
 
 KIB, MIB = 1 << 10, 1 << 20
-ROUND_S, ROUND_QUICK_S = 3, 1
+ROUND_S, ROUND_QUICK_S = 2, 1
 CONNECTIONS = 64
 VALUE_BYTES = 100  # of the values whose times are measured
 
@@ -52,9 +52,12 @@ class Target:
     def path(self, what):
         return self.bench.dir / f"requests-{self.server.name}-{what}"
 
+    def value(self, name, size):
+        return load.text_value(size, f"{self.bench.seed} {name}")
+
     def puts(self, name, n, size):
         """PUTs to n keys in random order."""
-        value = load.text_value(size, f"{self.bench.seed} {name}")
+        value = self.value(name, size)
         keys = [f"{name}-{i:012d}" for i in range(n)]
         random.Random(f"{self.bench.seed} {name} keys").shuffle(keys)
         return load.Requests(self.path(name), [self.server.put_request(key, value) for key in keys])
@@ -70,9 +73,10 @@ class Target:
         return self.send(self.get, rate, seconds or self.round_s, expect)
 
     @contextlib.contextmanager
-    def sending(self, requests, rate):
+    def sending(self, requests, rate, expect=None):
         """A round of requests in the background; whoever leaves waits for its end."""
-        command = load.openloop_command(self.server, requests, rate, self.round_s, CONNECTIONS)
+        command = load.openloop_command(self.server, requests, rate, self.round_s, CONNECTIONS,
+                                        expect)
         with subprocess.Popen(servers.on_cpu(self.bench.client_cpu, command), text=True,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                               preexec_fn=servers.die_with_parent) as process:
@@ -206,12 +210,14 @@ def beside_cold_reads(target):
     target.send(target.puts("cold", n_values, COLD_BYTES), COLD_FILL_PER_S,
                 n_values // COLD_FILL_PER_S)
     server.admin("compact")
+    expected = target.path("expected-cold")
+    expected.write_bytes(target.value("cold", COLD_BYTES))
     for turn in range(bench.rounds + 1):
         restart_cold(target)
         target.emit(work, "varve idle", turn, target.send_gets(HOT_PER_S))
         gets = cold_gets(target, n_values, turn)
         before = server.disk_read_bytes()
-        with target.sending(gets, COLD_PER_S):
+        with target.sending(gets, COLD_PER_S, expected):
             figures = target.send_gets(HOT_PER_S)
         share = (server.disk_read_bytes() - before) / (COLD_PER_S * target.round_s * COLD_BYTES)
         if share < COLD_LEAST_SHARE:

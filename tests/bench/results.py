@@ -82,7 +82,7 @@ def summarize(lines):
             works[line["group"], line["work"]][line["peer"]].add(line)
     rows = []
     for (group, work), peers in works.items():
-        for name, peer in peers.items():
+        for name, peer in sorted(peers.items(), key=lambda item: item[0] != "varve"):
             row = {"group": group, "work": work, "peer": name, "unit": peer.unit,
                    "median": peer.median(), "rounds": len(peer.rounds)}
             ratios = peers["varve"].ratios_to(peer) if "varve" in peers and name != "varve" else []
@@ -103,17 +103,24 @@ def number(value):
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
+def by_group(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    return groups
+
+
 def table(rows):
+    """Of one group."""
     cells = [["work", "peer", "median", "", "varve/peer", "least..most", "target", "also"]]
     before = None
     for row in rows:
-        work = (row["group"], row["work"])
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
         span = f"{row['ratio_least']:.2f}..{row['ratio_most']:.2f}" if "ratio" in row else ""
         also = ", ".join(SHOWN[key].format(value) for key, value in row["figures"].items())
-        cells.append([row["work"] if work != before else "", row["peer"], number(row["median"]),
+        cells.append([row["work"] if row["work"] != before else "", row["peer"], number(row["median"]),
                       row["unit"], ratio, span, row.get("target", ""), also])
-        before = work
+        before = row["work"]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     right = {2, 4, 5}
     return "\n".join(
