@@ -132,13 +132,12 @@ class Server:
 
     def start(self):
         self.configuration = self.configure()
-        log = (self.dir / "log").open("ab")
-        for i, command in enumerate(self.commands()):
-            self.processes.append(subprocess.Popen(
-                on_cpu(self.cpu, command), cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, process_group=0, preexec_fn=die_with_parent))
-            wait_until(lambda: self.is_up(i), f"start of {self.name}")
-        log.close()
+        with (self.dir / "log").open("ab") as log:
+            for i, command in enumerate(self.commands()):
+                self.processes.append(subprocess.Popen(
+                    on_cpu(self.cpu, command), cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log, process_group=0, preexec_fn=die_with_parent))
+                wait_until(lambda: self.is_up(i), f"start of {self.name}")
         self.configuration["command"] = "; ".join(
             " ".join(map(str, on_cpu(self.cpu, command))) for command in self.commands())
 
@@ -155,25 +154,26 @@ class Server:
         return self.port
 
     def stop(self):
-        for process in reversed(self.processes):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGCONT)
-                os.killpg(process.pid, signal.SIGTERM)
+        self.resume()
+        self.signal(signal.SIGTERM)
         for process in reversed(self.processes):
             try:
                 process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                self.signal(signal.SIGKILL)
                 process.wait()
         self.processes = []
 
+    def signal(self, number):
+        for process in reversed(self.processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+
     def pause(self):
-        for process in self.processes:
-            os.killpg(process.pid, signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self):
-        for process in self.processes:
-            os.killpg(process.pid, signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     @contextlib.contextmanager
     def awake(self):
@@ -210,12 +210,15 @@ class Server:
 
     def ask_all(self, requests):
         """One after the other, on one connection; returns the last answer's body."""
-        with connect(self.port) as connection:
-            for request in requests:
-                status, body = answer_to(connection, request)
-                if status // 100 != 2:
-                    raise Void(f"{self.name}: status {status}: {body[:200]!r}")
-            return body
+        try:
+            with connect(self.port) as connection:
+                for request in requests:
+                    status, body = answer_to(connection, request)
+                    if status // 100 != 2:
+                        raise Void(f"{self.name}: status {status}: {body[:200]!r}")
+                return body
+        except (OSError, http.client.HTTPException) as why:
+            raise Void(f"{self.name}: {why!r}") from why
 
     def ask(self, request):
         return self.ask_all([request])
