@@ -210,7 +210,7 @@ set style fill solid noborder
 set boxwidth 0.6
 set border 3
 set tics nomirror
-set ytics format '%.0s%c'
+set ytics format '%.1s%c'
 set grid ytics lc rgb '#dddddd'
 set yrange [0:*]
 set offsets 0.5,0.5,0,0
