@@ -189,7 +189,7 @@ static void end_block(struct table_scrub *scrub)
 static enum err open_long_value(struct table_scrub *scrub, enum block_fault *ret_fault)
 {
     const struct index_entry *entry = &scrub->read.entry;
-    uint64_t limit = block_of(NULL, entry).records_bytes;
+    uint64_t limit = (uint64_t)entry->size_units * 8 - block_tail_bytes(entry->records);
     const uint8_t *data;
     uint64_t size;
 
