@@ -1,8 +1,10 @@
 /* config.c - the options of `varve serve`, and what must hold between them. */
 #include "service/config.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "store/store.h"
@@ -241,10 +243,15 @@ static bool is_host_name(const char *name)
 static bool host_names_are_names(const struct config *config, struct err_detail *why)
 {
     for (size_t i = 0; i < config->host_names.count; i++) {
-        if (!is_host_name(config->host_names.items[i])) {
+        const char *name = config->host_names.items[i];
+        if (!is_host_name(name)) {
+            char shown[81];
+            (void)snprintf(shown, sizeof(shown), "%s", name);
+            for (char *p = shown; *p; p++)
+                *p = iscntrl((unsigned char)*p) ? '?' : *p;
             err_detail_set(
                 why, "--host-name takes a name without a port, such as store.example; not \"%s\"",
-                config->host_names.items[i]);
+                shown);
             return false;
         }
     }

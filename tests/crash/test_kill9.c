@@ -30,7 +30,7 @@ static const char *const arguments[] = {"--memtable-bytes",
 static unsigned kills_wanted(void)
 {
     const char *text = getenv("VARVE_TEST_KILLS");
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VARVE_SANITIZED
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 12;
 #else
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 50;

@@ -38,7 +38,7 @@ static const struct shape {
 static unsigned histories_wanted(void)
 {
     const char *text = getenv("VARVE_TEST_HISTORIES");
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VARVE_SANITIZED
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : COUNT_OF(shapes);
 #else
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 4 * COUNT_OF(shapes);

@@ -10,7 +10,7 @@
 /* A run is as many rounds at most, so that a violation in a long campaign is repeated soon. */
 #define RUN_ROUNDS 500u
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#ifdef VARVE_SANITIZED
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };

@@ -148,7 +148,7 @@ void server_wait_listening(struct server *server)
 {
     server_wait_log(server, "event=listening addr=");
     server_wait_log(server, "event=recovering"); /* so that the line before is complete */
-    pthread_mutex_lock(&server->lock); /* the log moves as it grows */
+    pthread_mutex_lock(&server->lock);           /* the log moves as it grows */
     const char *address = strstr(server->log, "event=listening addr=") + 21;
     int length = (int)strcspn(address, " \n");
     int size = snprintf(server->url, sizeof server->url, "http://%.*s", length, address);

@@ -21,7 +21,7 @@ enum { OTHERS = 4, SAMPLES_MAX = 200000, LARGE_BYTES = 1 << 20, DRIP_MS = 1000 }
 enum { HEADER_TIMEOUT_MS = 3000, WINDOW_MS = 30000 };
 
 enum { SLACK_KIB = 8192 }; /* what the allocator keeps, however many there are */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VARVE_SANITIZED
 enum { CONNECTION_KIB = 4096 }; /* sanitizers keep what was freed for a while */
 #else
 enum { CONNECTION_KIB = 24 }; /* 16 for the request, and what is known of the connection */

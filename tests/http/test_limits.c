@@ -15,7 +15,7 @@
 
 enum { MANY = 1000, THREADS = 4, LIMIT = 8, BEYOND = 200, ATTEMPTS = 10 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VARVE_SANITIZED
 enum { SLACK_KIB = 4096 }; /* of the sanitizer's own memory */
 #else
 enum { SLACK_KIB = 64 };

@@ -382,7 +382,7 @@ static void live(struct history *history, struct prng *prng)
 static unsigned histories_wanted(void)
 {
     const char *text = getenv("VARVE_TEST_HISTORIES");
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VARVE_SANITIZED
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 20;
 #else
     return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 100;

@@ -67,6 +67,9 @@ static void a_host_name_is_one_that_can_match(void **state)
         assert_int_equal(PARSE("--host-name", bad[i]), OPTIONS_BAD);
         assert_non_null(strstr(why.text, bad[i]));
     }
+    /* Regression, found by fuzz/options: what is said stays one line. */
+    assert_int_equal(PARSE("--host-name", "a\r\nb"), OPTIONS_BAD);
+    assert_non_null(strstr(why.text, "\"a??b\""));
 }
 
 static void choices_and_enums_are_in_the_same_order(void **state)

@@ -12,7 +12,7 @@
 #include "tests/support/random.h"
 #include "tests/support/vfs_mem.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#ifdef VARVE_SANITIZED
 enum { REMAINS = 4, REMAINS_OF_NAMES = 8 };
 #else
 /* Of each crash; and of one before names are synced, among which a certain pair (one there, one

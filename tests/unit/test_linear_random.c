@@ -8,7 +8,7 @@
 #include "tests/support/linear.h"
 #include "tests/support/random.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VARVE_SANITIZED
 enum { SMALL_HISTORIES = 3000, LARGE_HISTORIES = 10 };
 #else
 enum { SMALL_HISTORIES = 20000, LARGE_HISTORIES = 60 };
