@@ -50,13 +50,11 @@ static enum err take_census(struct store *store, struct census *census, struct e
 }
 
 /* New files get numbers above those of any file that is there, named by the manifest or not: what a
- * crash left behind is only removed once the new files are in force. But files that were numbered
- * after the manifest, which no earlier one can name either, go at once: an opening that fails again
- * and again, for damage or for want of space, would leave more of them each time. */
+ * crash left behind is only removed once the new files are in force. */
 static enum err number_everything(struct store *store, const struct manifest *manifest,
                                   struct err_detail *detail)
 {
-    struct census census = {.dir = store->dir, .unnamed_from = manifest->next_file};
+    struct census census = {0};
     enum err err = take_census(store, &census, detail);
     if (err != ERR_OK) {
         return err;
@@ -206,6 +204,28 @@ enum err data_dir_open(struct store *store, struct manifest *ret_manifest,
 }
 
 /* --- What no manifest names --- */
+
+static bool segments_are_there(struct store *store, const struct manifest *manifest)
+{
+    for (size_t i = 0; i < manifest->n_segments; i++) {
+        char name[FILES_NAME_BYTES];
+        struct vfs_file *file;
+        files_name(FILE_SEGMENT, manifest->segments[i], name);
+        if (vfs_open(store->dir, name, VFS_READ, &file) != ERR_OK) {
+            return false;
+        }
+        vfs_close(file);
+    }
+    return true;
+}
+
+void data_dir_remove_unnumbered(struct store *store, const struct manifest *manifest)
+{
+    struct census census = {.dir = store->dir, .unnamed_from = manifest->next_file};
+    if (segments_are_there(store, manifest)) {
+        (void)!vfs_dir_list(store->dir, count, &census);
+    }
+}
 
 struct unnamed {
     const struct view *view;

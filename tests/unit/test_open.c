@@ -213,6 +213,38 @@ static void an_opening_that_fails_again_leaves_no_more_files(void **state)
     driven_check(&db);
 }
 
+/* An old manifest that somebody has put back names files that are gone. What came after it is all
+ * there is of the later writes, and stays: a salvage, or the right manifest, has a use for it. */
+static void an_old_manifest_is_refused_and_costs_no_later_file(void **state)
+{
+    (void)state;
+    struct store *store;
+    size_t old_size, last_size;
+    driven_open(&db);
+    driven_put(&db, 1, 100);
+    unsigned char *old = vfs_mem_get(fs, FILES_MANIFEST, &old_size);
+    for (size_t key = 2; key < 6; key++) {
+        driven_put(&db, key, 100);
+        driven_flush(&db);
+    }
+    driven_put(&db, 6, 100);
+    engine_abandon(db.store);
+    while (rcu_door_reclaim()) {
+    }
+    unsigned char *last = vfs_mem_get(fs, FILES_MANIFEST, &last_size);
+    size_t files = count_files();
+    vfs_mem_put(fs, FILES_MANIFEST, old, old_size);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_err(ERR_CORRUPT, store_open(&db.options, &store, NULL));
+        assert_int_equal(count_files(), files);
+    }
+    vfs_mem_put(fs, FILES_MANIFEST, last, last_size);
+    free(old);
+    free(last);
+    driven_open(&db);
+    driven_check(&db);
+}
+
 /* --- Closing --- */
 
 static void nothing_is_looked_up_once_it_is_being_closed(void **state)
@@ -239,6 +271,7 @@ int main(void)
         TEST(writes_end_long_before_the_numbers_do),
         TEST(a_number_beyond_the_last_is_refused_as_damage),
         TEST(an_opening_that_fails_again_leaves_no_more_files),
+        TEST(an_old_manifest_is_refused_and_costs_no_later_file),
         TEST(nothing_is_looked_up_once_it_is_being_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
