@@ -40,13 +40,9 @@ bool space_give_ballast(struct store *store)
     return vfs_unlink(store->dir, FILES_BALLAST) == ERR_OK;
 }
 
-static enum err set_ballast(struct store *store, uint64_t bytes)
+static enum err make_ballast(struct store *store, uint64_t bytes)
 {
     struct vfs_file *file;
-    if (store->ballast_bytes == bytes) {
-        return ERR_OK;
-    }
-    (void)space_give_ballast(store);
     enum err err = vfs_open(store->dir, FILES_BALLAST, VFS_CREATE, &file);
     if (err != ERR_OK) {
         return err;
@@ -59,6 +55,21 @@ static enum err set_ballast(struct store *store, uint64_t bytes)
     }
     store->ballast_bytes = bytes;
     return ERR_OK;
+}
+
+/* Where there is no room for a larger one, it stays as large as it was. */
+static enum err set_ballast(struct store *store, uint64_t bytes)
+{
+    uint64_t before = store->ballast_bytes;
+    if (before == bytes) {
+        return ERR_OK;
+    }
+    (void)space_give_ballast(store);
+    enum err err = make_ballast(store, bytes);
+    if (err != ERR_OK && before > 0 && before < bytes) {
+        (void)!make_ballast(store, before);
+    }
+    return err;
 }
 
 /* One that an earlier process left may be whole. */

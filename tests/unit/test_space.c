@@ -13,6 +13,7 @@
 #include "tests/support/vfs_mem.h"
 
 enum { KEYS = 8000, VALUE_BYTES = 3000, ROUNDS = 200, STEPS = 500, SPREAD = 32, KILLS = 60 };
+enum { STRIDE = 3571 }; /* prime to KEYS */
 #define DISK_BYTES (UINT64_C(6) << 20)
 
 struct asked {
@@ -163,6 +164,53 @@ static void so_do_deletes_all_over_a_large_store(void **state)
             let_pass(test);
         }
     }
+    driven_check(&test->driven);
+}
+
+/* Level 0 has much for all of the level below. */
+static void fill_all_over(struct test *test)
+{
+    driven_close(&test->driven);
+    test->driven.options.memtable_bytes = UINT64_C(1) << 20;
+    vfs_mem_set_capacity(test->fs, 4 * DISK_BYTES);
+    driven_open(&test->driven);
+    size_t n_put = 0;
+    for (unsigned refused = 0; refused < 3;) {
+        if (ask_to_put(test) == ERR_OK) {
+            driven_put(&test->driven, n_put++ * STRIDE % KEYS, VALUE_BYTES);
+            assert_true(n_put < KEYS);
+            refused = 0;
+        } else {
+            let_pass(test);
+            refused++;
+        }
+    }
+}
+
+static void delete_last_keys(struct test *test, size_t from)
+{
+    size_t n = 0;
+    for (size_t key = KEYS; key-- > from;) {
+        if (test->driven.keys[key].version != 0) {
+            driven_delete(&test->driven, key);
+            if (++n % 100 == 0) {
+                let_pass(test);
+            }
+        }
+    }
+    let_pass(test);
+}
+
+/* Regression: a ballast that was to grow and could not was gone, and its space free for others. */
+static void a_ballast_that_can_not_grow_stays(void **state)
+{
+    struct test *test = *state;
+    fill_all_over(test);
+    uint64_t before = test->driven.store->ballast_bytes;
+    assert_true(before > 0);
+    vfs_mem_set_capacity(test->fs, vfs_mem_used(test->fs));
+    delete_last_keys(test, KEYS * 3 / 4);
+    assert_true(test->driven.store->ballast_bytes >= before);
     driven_check(&test->driven);
 }
 
@@ -430,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SPACE_TEST(deletes_on_a_full_disk_bring_space_for_puts),
         SPACE_TEST(so_do_deletes_all_over_a_large_store),
+        SPACE_TEST(a_ballast_that_can_not_grow_stays),
         SPACE_TEST(puts_are_taken_again_when_the_disk_grows),
         SPACE_TEST(puts_are_told_of_the_disk_when_compaction_has_no_room),
         SPACE_TEST(a_store_killed_on_a_full_disk_opens_there),
