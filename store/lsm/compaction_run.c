@@ -9,6 +9,7 @@
 #include "store/lsm/engine.h"
 #include "store/lsm/files.h"
 #include "store/lsm/scrub.h"
+#include "store/lsm/space.h"
 
 struct output {
     struct table_info info;
@@ -34,6 +35,7 @@ struct compaction {
     size_t n_inputs, n_written; /* of all steps */
     uint64_t input_bytes;
     size_t passed, replaced; /* in steps: tables of the output level before the key, and gone */
+    int64_t spared_bytes;    /* what steps may still take: given, and gone less come so far */
     uint64_t written_bytes;  /* of the finished outputs */
     uint64_t verified_bytes;
     uint64_t dropped_markers;
@@ -42,6 +44,21 @@ struct compaction {
     size_t below_at;                  /* the same in the level below the output level… */
     uint64_t below_bytes; /* …whose tables that the open output has passed have so many bytes */
 };
+
+/* What came down is there twice until the end; if there is no room to get there it would stay so,
+ * in the place of the ballast. So there must be room for all of it and an output or two, or the
+ * steps take nothing: where they end, there is no less room than before. */
+static uint64_t bytes_for_steps(const struct compaction *compaction)
+{
+    const struct compaction_pick *pick = &compaction->pick;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < pick->n_inputs; i++) {
+        bool above = pick->inputs[i].level != pick->output_level;
+        bytes += above ? table_info(pick->inputs[i].table)->size_bytes : 0;
+    }
+    uint64_t room_bytes = space_to_lend(compaction->store);
+    return bytes + compaction->table_bytes * 3 / 2 <= room_bytes ? bytes : 0;
+}
 
 enum err compaction_new(struct store *store, struct compaction_pick *pick, uint64_t table_bytes,
                         struct compaction **ret_compaction)
@@ -69,6 +86,7 @@ enum err compaction_new(struct store *store, struct compaction_pick *pick, uint6
     compaction->n_inputs = pick->n_inputs;
     compaction->pick = *pick;
     *pick = (struct compaction_pick){.n_inputs = 0};
+    compaction->spared_bytes = (int64_t)bytes_for_steps(compaction);
     *ret_compaction = compaction;
     return ERR_OK;
 }
@@ -229,16 +247,31 @@ static uint64_t step_bytes(const struct compaction *compaction)
     return bytes;
 }
 
+/* Of the tables that a step would replace. */
+static uint64_t passed_bytes(const struct compaction *compaction, const struct merge_run *run)
+{
+    uint64_t bytes = 0;
+    for (size_t i = compaction->replaced; i < compaction->passed; i++) {
+        bytes += table_info(run->tables[i])->size_bytes;
+    }
+    return bytes;
+}
+
 /* Whether a step ends before `key`: it is the first one behind a table of the output level, so that
- * no table that stays has a range with anything written. */
+ * no table that stays has a range with anything written. Nor may all steps together take space that
+ * isn't given. */
 static bool ends_step(struct compaction *compaction, struct bytes key)
 {
     const struct merge_run *run = compaction->pick.in_steps ? output_run(compaction) : NULL;
     size_t before = compaction->passed;
-    if (run) {
-        pass_tables(run, key, &compaction->passed);
+    if (!run) {
+        return false;
     }
-    return compaction->passed > before && step_bytes(compaction) >= compaction->table_bytes / 2;
+    pass_tables(run, key, &compaction->passed);
+    uint64_t bytes = step_bytes(compaction);
+    int64_t may_take = (int64_t)passed_bytes(compaction, run) + compaction->spared_bytes;
+    return compaction->passed > before && bytes >= compaction->table_bytes / 2 &&
+           (int64_t)bytes <= may_take; /* but for its index, which the next steps make up for */
 }
 
 /* --- The phases --- */
@@ -367,6 +400,8 @@ static enum err replace_passed(struct compaction *compaction)
 {
     struct compaction_pick *pick = &compaction->pick;
     size_t n = compaction->passed - compaction->replaced;
+    int64_t taken_bytes =
+        (int64_t)step_bytes(compaction) - (int64_t)passed_bytes(compaction, output_run(compaction));
     size_t left = output_run(compaction)->n_tables - compaction->replaced;
     struct engine_edit_table *first = &pick->inputs[pick->n_inputs - left];
     enum err err = replace(compaction, pick->n_inputs - left, n);
@@ -379,6 +414,7 @@ static enum err replace_passed(struct compaction *compaction)
     memmove(first, first + n, (left - n) * sizeof *first);
     pick->n_inputs -= n;
     compaction->replaced = compaction->passed;
+    compaction->spared_bytes -= taken_bytes;
     for (size_t i = 0; i < compaction->n_outputs; i++) {
         let_go(compaction, compaction->outputs[i].table);
     }

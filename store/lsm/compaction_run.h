@@ -10,6 +10,8 @@
  * replaced by what they became, which frees them. The inputs of the level above stay until the end:
  * they hide what came down from them, which is the same or was older. So a compaction that fails
  * has not been for nothing, and one that begins anew finds nothing that it couldn't have found.
+ * Until then what came down takes its space twice; unless there is room for all of it, the steps
+ * together may not take more than they free.
  *
  * A delete marker is dropped if no table below the output level has a range with its key: all
  * tables that may hold something older are then among the inputs. Versions that a newer one hides

@@ -172,6 +172,12 @@ bool space_borrow(struct store *store)
     return false;
 }
 
+uint64_t space_to_lend(struct store *store)
+{
+    uint64_t whole = whole_bytes(store), needed = needed_bytes(store);
+    return whole > needed ? whole - needed : 0;
+}
+
 void space_return(struct store *store, enum err err)
 {
     atomic_store(&store->compaction_starved, err == ERR_NO_SPACE);

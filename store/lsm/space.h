@@ -47,6 +47,8 @@ bool space_look_again(struct store *store);
 /* The compaction thread: whether it may use what the ballast has to lend. If not it was asked for,
  * and the thread is woken when it is given. */
 bool space_borrow(struct store *store);
+/* How much that is at most. Any thread. */
+uint64_t space_to_lend(struct store *store);
 /* …it doesn't any more; ERR_NO_SPACE: it was too little. */
 void space_return(struct store *store, enum err err);
 

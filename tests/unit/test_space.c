@@ -201,6 +201,21 @@ static void delete_last_keys(struct test *test, size_t from)
     let_pass(test);
 }
 
+/* Regression: what came down in the steps of a compaction that found no room to end was there
+ * twice for good, and the ballast never whole again. */
+static void steps_of_a_compaction_without_room_take_none(void **state)
+{
+    struct test *test = *state;
+    fill_all_over(test);
+    delete_last_keys(test, KEYS * 3 / 4);
+    let_pass(test);
+    for (size_t key = 0; key < 60; key++) {
+        assert_ok(ask_to_put(test));
+        driven_put(&test->driven, key, VALUE_BYTES);
+    }
+    driven_check(&test->driven);
+}
+
 /* Regression: a ballast that was to grow and could not was gone, and its space free for others. */
 static void a_ballast_that_can_not_grow_stays(void **state)
 {
@@ -478,6 +493,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SPACE_TEST(deletes_on_a_full_disk_bring_space_for_puts),
         SPACE_TEST(so_do_deletes_all_over_a_large_store),
+        SPACE_TEST(steps_of_a_compaction_without_room_take_none),
         SPACE_TEST(a_ballast_that_can_not_grow_stays),
         SPACE_TEST(puts_are_taken_again_when_the_disk_grows),
         SPACE_TEST(puts_are_told_of_the_disk_when_compaction_has_no_room),
