@@ -219,12 +219,62 @@ static bool segments_are_there(struct store *store, const struct manifest *manif
     return true;
 }
 
-void data_dir_remove_unnumbered(struct store *store, const struct manifest *manifest)
+/* Frames begin with the id of their file. */
+static bool has_frames(struct store *store, const char *name, uint64_t number)
+{
+    struct file_header header;
+    struct err_detail unwanted;
+    struct vfs_file *file;
+    uint64_t id = 0;
+    size_t got = 0;
+    if (vfs_open(store->dir, name, VFS_READ, &file) != ERR_OK) {
+        return false;
+    }
+    bool has = vfs_read(file, 0, &header, sizeof header, &got) == ERR_OK && got == sizeof header &&
+               file_header_check(&header, FILE_SEGMENT, store->store_id, number, name, &unwanted) ==
+                   ERR_OK &&
+               vfs_read(file, WAL_FIRST_FRAME_OFFSET, &id, sizeof id, &got) == ERR_OK &&
+               got == sizeof id && id == header.file_id;
+    vfs_close(file);
+    return has;
+}
+
+struct later {
+    struct store *store;
+    uint64_t from; /* numbers from here on */
+    char with_frames[FILES_NAME_BYTES];
+};
+
+static bool look_for_frames(void *arg, const char *name)
+{
+    struct later *later = arg;
+    enum file_kind kind;
+    uint64_t number;
+    if (files_parse_name(name, &kind, &number) && kind == FILE_SEGMENT && number >= later->from &&
+        has_frames(later->store, name, number)) {
+        strncpy(later->with_frames, name, sizeof later->with_frames - 1);
+    }
+    return later->with_frames[0] == '\0';
+}
+
+enum err data_dir_remove_unnumbered(struct store *store, const struct manifest *manifest,
+                                    struct err_detail *detail)
 {
     struct census census = {.dir = store->dir, .unnamed_from = manifest->next_file};
-    if (segments_are_there(store, manifest)) {
-        (void)!vfs_dir_list(store->dir, count, &census);
+    struct later later = {.store = store, .from = manifest->next_file};
+    if (!segments_are_there(store, manifest) ||
+        vfs_dir_list(store->dir, look_for_frames, &later) != ERR_OK) {
+        return ERR_OK;
     }
+    if (later.with_frames[0] != '\0') {
+        err_detail_set(detail,
+                       "%s/" FILES_MANIFEST " is an old one: it was written before %s, which has "
+                       "writes; put the last one back, or remove it before a salvage",
+                       store->dir_path, later.with_frames);
+        return ERR_CORRUPT;
+    }
+    (void)!vfs_dir_list(store->dir, count, &census);
+    return ERR_OK;
 }
 
 struct unnamed {

@@ -20,11 +20,13 @@ MUST_USE enum err data_dir_open(struct store *store, struct manifest *ret_manife
                                 struct err_detail *detail);
 
 /* Removes files that were numbered after the manifest, so that none names them: an opening that
- * fails again and again, for damage or for want of space, would leave more of them each time. Not
- * if a segment that it names is missing; the caller has opened its tables. Then it may be an old
- * one that somebody has put back, and those files what there is of all later writes. Before the
- * first new file. May block. */
-void data_dir_remove_unnumbered(struct store *store, const struct manifest *manifest);
+ * fails again and again, for damage or for want of space, would leave more of them each time. The
+ * manifest may be an old one that somebody has put back, and those files what there is of all later
+ * writes: so nothing goes if a segment that it names is missing (the caller has opened its tables),
+ * and ERR_CORRUPT if one after it has frames, for which a manifest names it first. Before the first
+ * new file. May block. */
+MUST_USE enum err data_dir_remove_unnumbered(struct store *store, const struct manifest *manifest,
+                                             struct err_detail *detail);
 
 /* Removes the tables that are not in `view`, the segments that are none of `segments`, and
  * manifests on their way. The manifest that names no others is in force, and was put there by this

@@ -428,7 +428,9 @@ static enum err recover(struct store *store, struct view *view, struct err_detai
         err = open_tables(store, &manifest, view, detail);
     }
     if (err == ERR_OK) {
-        data_dir_remove_unnumbered(store, &manifest);
+        err = data_dir_remove_unnumbered(store, &manifest, detail);
+    }
+    if (err == ERR_OK) {
         space_hold_for_manifest(store, MANIFEST_HELD_BYTES(manifest.n_tables));
         err = replay_log(store, &manifest, view, &replayed, detail);
     }
