@@ -11,10 +11,11 @@
  * Cutting off is shutdown(2): libmicrohttpd sees the end of the stream on the worker's thread and
  * cleans up there. A suspended connection notices once it is resumed.
  *
- * Draining: the listening sockets are shut down, which refuses new connections at once (closing
- * them is left to http_stop(), as the daemon may still be about to touch them). Then whoever is
- * between two requests gets shutdown(SHUT_RD): libmicrohttpd still reads and answers what had
- * arrived before that, then sees the end. So no request is taken and then not answered.
+ * Draining: the listening sockets are shut down, which refuses new connections at once, whatever
+ * holds up the workers: those are told, and not waited for. (Closing the sockets is left to
+ * http_stop(), as the daemon may still be about to touch them.) Then whoever is between two
+ * requests gets shutdown(SHUT_RD): libmicrohttpd still reads and answers what had arrived before
+ * that, then sees the end. So no request is taken and then not answered.
  */
 #include "service/http.h"
 
@@ -664,15 +665,18 @@ bool http_wait_drained(struct http_server *server, uint64_t timeout_ms)
             wait_changed(server, until);
             continue;
         }
+        /* One more might have been accepted just before the port closed: from here on it would
+         * be refused, and before that it was counted. */
+        atomic_store(&server->closed, true);
+        if (atomic_load(&server->open) > 0) {
+            continue;
+        }
         /* Whoever lets the last one go on may not yet be done with its worker. */
         if (api_waiting(server->api) > 0) {
             wait_changed(server, clock_ms() + 1);
             continue;
         }
-        /* One more might have been accepted just before the port closed: from here on it would
-         * be refused, and before that it was counted. */
-        atomic_store(&server->closed, true);
-        drained = atomic_load(&server->open) == 0;
+        drained = true;
     }
     pthread_mutex_unlock(&server->lock);
     return drained;

@@ -62,15 +62,6 @@ static bool resume_all(struct loop *loop)
     return some;
 }
 
-static void become_quiet(struct loop *loop)
-{
-    (void)MHD_quiesce_daemon(loop->daemon);
-    pthread_mutex_lock(&loop->lock);
-    loop->quiet = true;
-    pthread_cond_broadcast(&loop->changed);
-    pthread_mutex_unlock(&loop->lock);
-}
-
 static void poll_once(struct loop *loop, bool may_sleep)
 {
     atomic_store(&loop->asleep, may_sleep);
@@ -92,7 +83,7 @@ static void *run(void *arg)
     for (;;) {
         unsigned asked = atomic_load(&loop->asked);
         if ((asked & LOOP_QUIESCE) != 0 && !quiet) {
-            become_quiet(loop);
+            (void)MHD_quiesce_daemon(loop->daemon);
             quiet = true;
         }
         bool some = resume_all(loop);
@@ -116,8 +107,6 @@ static bool open_wake(struct loop *loop)
 
 static void loop_free(struct loop *loop)
 {
-    pthread_cond_destroy(&loop->changed);
-    pthread_mutex_destroy(&loop->lock);
     if (loop->wake_fd >= 0) {
         close(loop->wake_fd);
     }
@@ -126,8 +115,6 @@ static void loop_free(struct loop *loop)
 enum err loop_start(struct loop *loop, struct MHD_Daemon *daemon)
 {
     *loop = (struct loop){.daemon = daemon};
-    pthread_mutex_init(&loop->lock, NULL);
-    pthread_cond_init(&loop->changed, NULL);
     if (open_wake(loop) && pthread_create(&loop->thread, NULL, run, loop) == 0) {
         return ERR_OK;
     }
@@ -144,11 +131,6 @@ static void ask(struct loop *loop, enum loop_request request)
 void loop_quiesce(struct loop *loop)
 {
     ask(loop, LOOP_QUIESCE);
-    pthread_mutex_lock(&loop->lock);
-    while (!loop->quiet) {
-        pthread_cond_wait(&loop->changed, &loop->lock);
-    }
-    pthread_mutex_unlock(&loop->lock);
 }
 
 void loop_stop(struct loop *loop)

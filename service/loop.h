@@ -35,10 +35,6 @@ struct loop {
     _Atomic(struct loop_item *) resumed;
     _Atomic bool asleep;    /* in the daemon's poll, or about to be */
     _Atomic unsigned asked; /* enum loop_request */
-
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t changed;
-    bool quiet;
 };
 
 /* Makes the thread. `daemon` was started with MHD_USE_EPOLL, MHD_ALLOW_SUSPEND_RESUME and no
@@ -52,7 +48,8 @@ void loop_resume(struct loop *loop, struct loop_item *item);
 /* Makes the thread look at its connections once more. */
 void loop_wake(struct loop *loop);
 
-/* Stops accepting; the listening socket stays open. Returns once that is so. */
+/* Accepting ends before the thread polls again; the listening socket stays open. Doesn't wait for
+ * that: the thread may be held up by a disk. */
 void loop_quiesce(struct loop *loop);
 
 /* Ends the thread and the daemon, and closes the daemon's connections. None may be suspended, but
