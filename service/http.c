@@ -52,14 +52,11 @@ enum { REFUSED_MAX = 128 };
 /* libmicrohttpd's own limit, where it stops to accept, must never be reached. */
 enum { LIBRARY_SPARE = 256 };
 
-/* How often the watchdog looks; while draining, and in a crowd. */
+/* How often the watchdog looks, and while draining. */
 enum { WATCH_MAX_MS = 1000, WATCH_SOON_MS = 20, MS_PER_S = 1000 };
 
 /* Between two complaints about descriptors. */
 enum { TELL_MS = 10000 };
-
-/* So many connections can have more events than libmicrohttpd takes at a time: watch_workers(). */
-enum { CROWD = 100 };
 
 /* Bodies and answers: 1 KiB/s over any 30 s. */
 enum { RATE_WINDOW_MS = 30000, RATE_WINDOW_BYTES = 30 * 1024 };
@@ -189,9 +186,6 @@ static void connection_opened(struct http_worker *worker, struct MHD_Connection 
     connection->refused = refused;
     if (refused) {
         enter(connection, PHASE_HEADERS); /* no idling on a place that it doesn't have */
-    }
-    if (open == CROWD) {
-        wake_watchdog(server);
     }
     pthread_mutex_lock(&worker->lock);
     if (refused) {
@@ -420,24 +414,11 @@ static void wait_changed(struct http_server *server, uint64_t until_ms)
     (void)pthread_cond_timedwait(&server->changed, &server->lock, &until);
 }
 
-static bool is_crowded(struct http_server *server)
-{
-    return atomic_load_explicit(&server->open, memory_order_relaxed) >= CROWD;
-}
-
-/* libmicrohttpd takes up to 128 events at a time. When it got exactly as many it asks for more
- * before it deals with those, and waits for as long as no more come. So in a crowd there is always
- * one more soon. */
-static void watch_workers(struct http_server *server, bool look, bool draining)
+static void watch_workers(struct http_server *server, bool draining)
 {
     for (unsigned i = 0; i < server->n_workers; i++) {
-        if (look) {
-            watch_worker(&server->workers[i], draining);
-            (void)take_spare(&server->workers[i]);
-        }
-        if (is_crowded(server)) {
-            loop_wake(&server->workers[i].loop);
-        }
+        watch_worker(&server->workers[i], draining);
+        (void)take_spare(&server->workers[i]);
     }
 }
 
@@ -452,16 +433,14 @@ static void *watchdog(void *arg)
     while (!server->stopping) {
         bool draining = server->draining;
         uint64_t now = clock_ms();
-        bool look = draining || now >= next_look;
-        if (look) {
+        if (draining || now >= next_look) {
             next_look = now + interval;
+            pthread_mutex_unlock(&server->lock);
+            watch_workers(server, draining);
+            pthread_mutex_lock(&server->lock);
         }
-        pthread_mutex_unlock(&server->lock);
-        watch_workers(server, look, draining);
-        pthread_mutex_lock(&server->lock);
         if (!server->stopping && server->draining == draining) {
-            bool soon = draining || is_crowded(server);
-            wait_changed(server, soon ? now + WATCH_SOON_MS : next_look);
+            wait_changed(server, draining ? now + WATCH_SOON_MS : next_look);
         }
     }
     pthread_mutex_unlock(&server->lock);

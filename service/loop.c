@@ -1,6 +1,7 @@
 #include "service/loop.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,7 +19,7 @@ enum { PAUSE_S = 1 };
 /* The loop whose thread this is. */
 static _Thread_local const struct loop *own_loop;
 
-void loop_wake(struct loop *loop)
+static void wake(struct loop *loop)
 {
     (void)!write(loop->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
 }
@@ -31,7 +32,7 @@ void loop_resume(struct loop *loop, struct loop_item *item)
     /* Either the thread sees the item before it sleeps, or we see that it sleeps: then the first
      * of us wakes it. */
     if (own_loop != loop && atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false)) {
-        loop_wake(loop);
+        wake(loop);
     }
 }
 
@@ -62,10 +63,42 @@ static bool resume_all(struct loop *loop)
     return some;
 }
 
+/* libmicrohttpd takes so many events at a time. When it got exactly as many it asks for more before
+ * it deals with those, and waits for as long as no more come. So where there can be as many, it is
+ * us who wait, and it only looks. */
+enum { EVENTS_MAX = 128 };
+
+/* Our waiting ends after this: once there are descriptors again, it must put its listening socket
+ * back into the set, and does so before it looks. */
+enum { WAIT_MS = 200 };
+
+static bool may_fill(const struct loop *loop)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return info->num_connections + 2 >= EVENTS_MAX; /* two: to listen, to wake up */
+}
+
+/* False: waiting failed. */
+static bool wait_for_events(struct loop *loop)
+{
+    struct pollfd set = {.fd = loop->set_fd, .events = POLLIN};
+    MHD_UNSIGNED_LONG_LONG left;
+    int timeout = WAIT_MS;
+    if (MHD_get_timeout(loop->daemon, &left) == MHD_YES && left < WAIT_MS) {
+        timeout = (int)left;
+    }
+    return timeout == 0 || poll(&set, 1, timeout) >= 0 || errno == EINTR;
+}
+
 static void poll_once(struct loop *loop, bool may_sleep)
 {
     atomic_store(&loop->asleep, may_sleep);
     bool sleeps = may_sleep && atomic_load(&loop->resumed) == NULL;
+    if (sleeps && may_fill(loop) && wait_for_events(loop)) {
+        sleeps = false;
+        atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
+    }
     enum MHD_Result result = MHD_run_wait(loop->daemon, sleeps ? -1 : 0);
     atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
     if (result != MHD_YES) {
@@ -99,10 +132,10 @@ static void *run(void *arg)
 /* libmicrohttpd skips events whose pointer is NULL. Edge-triggered, it needs no reading. */
 static bool open_wake(struct loop *loop)
 {
-    int set = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    loop->set_fd = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return loop->wake_fd >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, loop->wake_fd, &event) == 0;
+    return loop->wake_fd >= 0 && epoll_ctl(loop->set_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) == 0;
 }
 
 static void loop_free(struct loop *loop)
@@ -125,7 +158,7 @@ enum err loop_start(struct loop *loop, struct MHD_Daemon *daemon)
 static void ask(struct loop *loop, enum loop_request request)
 {
     atomic_fetch_or(&loop->asked, request);
-    loop_wake(loop);
+    wake(loop);
 }
 
 void loop_quiesce(struct loop *loop)

@@ -6,8 +6,8 @@
  * resumes puts the connection on a stack, and only who finds the thread asleep wakes it; it resumes
  * all of them by itself.
  *
- * Threads:   loop_resume() and loop_wake(): any; the others: the one that starts and stops. All
- *            callbacks of the daemon run on the loop's thread.
+ * Threads:   loop_resume(): any; the others: the one that starts and stops. All callbacks of the
+ *            daemon run on the loop's thread.
  * Ownership: the daemon is the loop's from loop_start() on; an item is the caller's, and lent from
  *            loop_resume() until its connection goes on.
  * Errors:    err.h.
@@ -31,7 +31,8 @@ struct loop_item {
 struct loop {
     struct MHD_Daemon *daemon;
     pthread_t thread;
-    int wake_fd; /* eventfd in the daemon's epoll set, which the daemon ignores */
+    int set_fd;  /* the daemon's epoll set */
+    int wake_fd; /* eventfd in there, which the daemon ignores */
     _Atomic(struct loop_item *) resumed;
     _Atomic bool asleep;    /* in the daemon's poll, or about to be */
     _Atomic unsigned asked; /* enum loop_request */
@@ -44,9 +45,6 @@ MUST_USE enum err loop_start(struct loop *loop, struct MHD_Daemon *daemon);
 
 /* Lets a suspended connection go on. The caller touches neither afterwards. */
 void loop_resume(struct loop *loop, struct loop_item *item);
-
-/* Makes the thread look at its connections once more. */
-void loop_wake(struct loop *loop);
 
 /* Accepting ends before the thread polls again; the listening socket stays open. Doesn't wait for
  * that: the thread may be held up by a disk. */
