@@ -36,24 +36,11 @@ void loop_resume(struct loop *loop, struct loop_item *item)
     }
 }
 
-/* First come, first served. */
-static struct loop_item *take_resumed(struct loop *loop)
-{
-    struct loop_item *item = atomic_exchange_explicit(&loop->resumed, NULL, memory_order_acquire);
-    struct loop_item *in_order = NULL;
-    while (item != NULL) {
-        struct loop_item *next = item->next;
-        item->next = in_order;
-        in_order = item;
-        item = next;
-    }
-    return in_order;
-}
-
-/* Returns whether there were any. */
+/* Returns whether there were any. Their order doesn't matter: libmicrohttpd goes by the order in
+ * which they were suspended. */
 static bool resume_all(struct loop *loop)
 {
-    struct loop_item *item = take_resumed(loop);
+    struct loop_item *item = atomic_exchange_explicit(&loop->resumed, NULL, memory_order_acquire);
     bool some = item != NULL;
     while (item != NULL) {
         struct loop_item *next = item->next;
