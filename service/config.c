@@ -105,8 +105,7 @@ static const struct option_spec specs[] = {
         .value = "DIR",
         .fallback = "./data",
         .text = "Where the data is. Created if it doesn't exist; else empty or a store; used by "
-                "one server at a "
-                "time.",
+                "one server at a time.",
     },
     {
         .name = "memtable-bytes",

@@ -14,7 +14,7 @@
 enum loop_request { LOOP_QUIESCE = 1, LOOP_STOP = 2 };
 
 /* Before polling is tried again after it failed, which it doesn't as far as we know. */
-enum { PAUSE_S = 1 };
+enum { PAUSE_US = 100000 };
 
 /* The loop whose thread this is. */
 static _Thread_local const struct loop *own_loop;
@@ -90,7 +90,7 @@ static void poll_once(struct loop *loop, bool may_sleep)
     atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
     if (result != MHD_YES) {
         log_event(LOG_ERROR, "http_poll_failed", log_text("error", strerror(errno)));
-        sleep(PAUSE_S);
+        usleep(PAUSE_US);
     }
 }
 
@@ -135,8 +135,11 @@ static void loop_free(struct loop *loop)
 enum err loop_start(struct loop *loop, struct MHD_Daemon *daemon)
 {
     *loop = (struct loop){.daemon = daemon};
-    if (open_wake(loop) && pthread_create(&loop->thread, NULL, run, loop) == 0) {
-        return ERR_OK;
+    if (open_wake(loop)) {
+        errno = pthread_create(&loop->thread, NULL, run, loop);
+        if (errno == 0) {
+            return ERR_OK;
+        }
     }
     loop_free(loop);
     return ERR_NO_MEMORY;

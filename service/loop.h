@@ -39,8 +39,8 @@ struct loop {
 };
 
 /* Makes the thread. `daemon` was started with MHD_USE_EPOLL, MHD_ALLOW_SUSPEND_RESUME and no
- * thread of its own. ERR_NO_MEMORY: there is no thread or descriptor to be had, and the daemon is
- * still the caller's. */
+ * thread of its own. ERR_NO_MEMORY: there is no thread or descriptor to be had (errno says which),
+ * and the daemon is still the caller's. */
 MUST_USE enum err loop_start(struct loop *loop, struct MHD_Daemon *daemon);
 
 /* Lets a suspended connection go on. The caller touches neither afterwards. */
