@@ -60,9 +60,13 @@ def descendants(pid):
 
 
 def cpu_s_of(pid):
-    """User and system time of all threads, those that have ended too."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """User and system time of all threads and children, those that have ended too. A process that has
+    just ended, as Redis' do that rewrite its log, counts with its parent."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def is_asleep(pid):
